@@ -1,0 +1,153 @@
+//! What all handles of one open file share: whose turn it is at the cursor, and what dropped futures left behind.
+//!
+//! ```text
+//!  future polled ──► op in flight ──► reply ──► finish
+//!                        │ drop: an orphan begins
+//!                        ▼
+//!                     orphan ── reply ──► abandon: undo, or go on, or keep the error ──► it ends
+//!                                                        │
+//!       later writes, syncs, close wait ◄────────────────┘
+//! ```
+//!
+//! Bound: later writes wait for orphans, so there are never more of them than writes that were in flight together.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use runtime::fd::SharedFd;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::turns::Turns;
+
+/// The open file description, as open(2) calls it.
+#[derive(Debug)]
+pub(crate) struct Description {
+    pub turns: Turns,
+    /// Whether the file system can tell if a read would wait. Direct I/O cannot: there the same call waits for the disk.
+    pub tries: Cell<bool>,
+    /// O_DIRECT: memory has to be aligned.
+    pub is_direct: bool,
+    orphans: Cell<Orphans>,
+    awaiting_orphans: RefCell<Vec<Waker>>,
+    /// Why a write failed that nobody waited for. Told once.
+    error: Cell<Option<io::Error>>,
+    /// What a dropped read took from a pipe or a terminal, where nothing can be put back. Read first.
+    parked: RefCell<VecDeque<u8>>,
+}
+
+/// How many ops in flight have lost their futures.
+#[derive(Debug, Clone, Copy, Default)]
+struct Orphans {
+    all: usize,
+    writes: usize,
+}
+
+/// What an op does to its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    None,
+    Writes,
+}
+
+impl Description {
+    pub fn new(is_direct: bool) -> Rc<Description> {
+        Rc::new(Description {
+            turns: Turns::default(),
+            tries: Cell::new(!is_direct),
+            is_direct,
+            orphans: Cell::default(),
+            awaiting_orphans: RefCell::default(),
+            error: Cell::default(),
+            parked: RefCell::default(),
+        })
+    }
+
+    /// Waits until no dropped write is on its way any more.
+    ///
+    /// # Errors
+    ///
+    /// Why one of them failed.
+    pub async fn writes_settled(&self) -> io::Result<()> {
+        self.settled(|orphans| orphans.writes).await;
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    /// Waits until nothing is in flight any more that lost its future.
+    ///
+    /// # Errors
+    ///
+    /// Why a dropped write failed.
+    pub async fn all_settled(&self) -> io::Result<()> {
+        self.settled(|orphans| orphans.all).await;
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    async fn settled(&self, left: impl Fn(Orphans) -> usize) {
+        poll_fn(|context| {
+            if left(self.orphans.get()) == 0 {
+                return Poll::Ready(());
+            }
+            let mut awaiting = self.awaiting_orphans.borrow_mut();
+            if !awaiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                awaiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// An op in flight lost its future.
+    pub fn orphan_begins(&self, effect: Effect) {
+        let Orphans { all, writes } = self.orphans.get();
+        self.orphans.set(Orphans { all: all + 1, writes: writes + usize::from(effect == Effect::Writes) });
+    }
+
+    /// Its reply came.
+    pub fn orphan_ends(&self, effect: Effect) {
+        // At its end a runtime also answers ops whose futures were leaked, and which nobody has counted.
+        let Orphans { all, writes } = self.orphans.get();
+        let writes = writes.saturating_sub(usize::from(effect == Effect::Writes));
+        self.orphans.set(Orphans { all: all.saturating_sub(1), writes });
+        let awaiting = self.awaiting_orphans.take();
+        for waker in awaiting {
+            waker.wake();
+        }
+    }
+
+    /// Keeps the error of a write that nobody waits for. The first one counts: what comes after it may follow from it.
+    pub fn keep_error(&self, error: io::Error) {
+        let first = self.error.take().unwrap_or(error);
+        self.error.set(Some(first));
+    }
+
+    /// A dropped read took `bytes` from the cursor: the next reader must find them there.
+    pub fn put_back(&self, fd: &SharedFd, bytes: &[u8]) {
+        let back = -i64::try_from(bytes.len()).expect("a transfer is shorter than 2 GiB");
+        let undone = fd.os().map(|fd| rustix::fs::seek(fd, SeekFrom::Current(back)));
+        match undone {
+            Ok(Ok(_)) => {}
+            // A pipe has no cursor, and a simulated kernel none that could be set.
+            Ok(Err(Errno::SPIPE)) | Err(_) => self.parked.borrow_mut().extend(bytes),
+            Ok(Err(error)) => self.keep_error(error.into()),
+        }
+    }
+
+    /// Takes what was parked, as much as `buf` holds. 0: nothing was.
+    pub fn take_parked(&self, buf: &mut [u8]) -> usize {
+        let mut parked = self.parked.borrow_mut();
+        let len = parked.len().min(buf.len());
+        for (to, from) in buf.iter_mut().zip(parked.drain(..len)) {
+            *to = from;
+        }
+        len
+    }
+
+    pub fn has_parked(&self) -> bool {
+        !self.parked.borrow().is_empty()
+    }
+}

@@ -1,0 +1,144 @@
+//! What never waits, done at once by a plain system call: no SQE, no slot, no future.
+//!
+//! For some of these a ring is dearer (a shutdown through it costs twice as much), for others it has no op. And what can be
+//! tried without waiting (`try_recv`, `try_send`, `try_read_at`) goes straight to lent memory, which no op in flight ever
+//! points into. A simulated kernel answers the same requests.
+
+use std::io;
+use std::net::SocketAddr;
+
+use rustix::fs::{AtFlags, StatxFlags};
+use rustix::io::ReadWriteFlags;
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketType};
+
+use crate::core;
+use crate::fd::{Fd, SharedFd};
+use crate::op::address::SocketAddress;
+use crate::op::file::{FileRequest, Position};
+use crate::op::path::{PathRequest, Statx};
+use crate::op::socket::{End, SocketOption, SocketRequest};
+use crate::op::{Reply, Request};
+
+fn now(mut request: Request<'_>) -> io::Result<Reply> {
+    core::call(&mut request)
+}
+
+/// Spends one of the operations that a task may do inline in its turn. When they are spent a try answers WouldBlock: the
+/// caller then waits for readiness through the driver, and others have their turn meanwhile.
+fn try_now(request: Request<'_>) -> io::Result<Reply> {
+    if core::spend_inline() { now(request) } else { Err(io::ErrorKind::WouldBlock.into()) }
+}
+
+fn socket_now(request: SocketRequest<'_>) -> io::Result<Reply> {
+    now(Request::Socket(request))
+}
+
+/// Makes a socket. `socket(2)`, close-on-exec; a plain system call, which never blocks.
+///
+/// # Errors
+///
+/// EMFILE and ENFILE when descriptors run out, EAFNOSUPPORT for a family that the kernel lacks.
+pub fn socket(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> io::Result<Fd> {
+    socket_now(SocketRequest::Socket { family, kind, protocol })?.fd()
+}
+
+/// Gives the socket an address of ours. `bind(2)`; a plain system call, which never blocks.
+///
+/// # Errors
+///
+/// EADDRINUSE, EADDRNOTAVAIL, EACCES as bind(2) says.
+pub fn bind(fd: &SharedFd, address: SocketAddr) -> io::Result<()> {
+    socket_now(SocketRequest::Bind { fd: fd.borrow(), address: &address.into() }).map(drop)
+}
+
+/// Takes connections from now on, up to `backlog` of them unaccepted. `listen(2)`; a plain system call, which never blocks.
+///
+/// # Errors
+///
+/// EADDRINUSE when another socket listens there.
+pub fn listen(fd: &SharedFd, backlog: i32) -> io::Result<()> {
+    socket_now(SocketRequest::Listen { fd: fd.borrow(), backlog }).map(drop)
+}
+
+/// Shuts down one or both directions. `shutdown(2)`; a plain system call: through a ring it costs twice as much.
+///
+/// # Errors
+///
+/// ENOTCONN when there is no connection.
+pub fn shutdown(fd: &SharedFd, how: Shutdown) -> io::Result<()> {
+    socket_now(SocketRequest::Shutdown { fd: fd.borrow(), how }).map(drop)
+}
+
+/// The address of one end. `getsockname(2)`, `getpeername(2)`; a plain system call, which never blocks.
+///
+/// # Errors
+///
+/// ENOTCONN for the peer of a socket without one.
+pub fn name(fd: &SharedFd, end: End) -> io::Result<SocketAddr> {
+    let mut address = SocketAddress::room();
+    socket_now(SocketRequest::Name { fd: fd.borrow(), end, address: &mut address })?;
+    address.ip()
+}
+
+/// Sets an option. `setsockopt(2)`; a plain system call, which never blocks.
+///
+/// # Errors
+///
+/// As setsockopt(2) says.
+pub fn set_option(fd: &SharedFd, option: SocketOption) -> io::Result<()> {
+    socket_now(SocketRequest::SetOption { fd: fd.borrow(), option }).map(drop)
+}
+
+/// Receives what is there, without waiting, straight into `buf`. `recv(2)` with `MSG_DONTWAIT`.
+///
+/// Returns how many bytes came; 0 is the end, or an empty `buf`.
+///
+/// # Errors
+///
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there, and when the task has had its share of this turn.
+#[inline]
+pub fn try_recv(fd: &SharedFd, buf: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+    try_now(Request::Socket(SocketRequest::Recv { fd: fd.borrow(), buf, flags: flags | RecvFlags::DONTWAIT, poll_first: false }))?.count()
+}
+
+/// Sends what there is room for, without waiting, straight from `buf`. `send(2)` with `MSG_DONTWAIT | MSG_NOSIGNAL`.
+///
+/// # Errors
+///
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room, and when the task has had its share of this turn.
+#[inline]
+pub fn try_send(fd: &SharedFd, buf: &[u8], flags: SendFlags) -> io::Result<usize> {
+    try_now(Request::Socket(SocketRequest::Send { fd: fd.borrow(), buf, flags: flags | SendFlags::DONTWAIT, whole: false }))?.count()
+}
+
+/// About an open file, at once. `statx(2)`: on this path it reads what the inode has in memory, except on a network file
+/// system, and costs a fifth of the same through a ring.
+///
+/// # Errors
+///
+/// EIO and ESTALE of network file systems.
+pub fn stat_now(fd: &SharedFd) -> io::Result<Statx> {
+    let mut out = Statx::default();
+    now(Request::Path(PathRequest::Statx {
+        dir: fd.borrow(),
+        path: c"",
+        flags: AtFlags::EMPTY_PATH,
+        mask: StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+        out: &mut out,
+    }))?;
+    Ok(out)
+}
+
+/// Reads what is in memory, without waiting for a disk, straight into `buf`. `preadv2(2)` with `RWF_NOWAIT`.
+///
+/// Returns how many bytes came: perhaps only the part that is in memory. 0 is the end of the file, or an empty `buf`.
+///
+/// # Errors
+///
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is in memory, and when the task has had its share of
+/// this turn; [`Unsupported`](io::ErrorKind::Unsupported) where
+/// the file system cannot tell.
+#[inline]
+pub fn try_read(fd: &SharedFd, buf: &mut [u8], position: Position) -> io::Result<usize> {
+    try_now(Request::File(FileRequest::Read { fd: fd.borrow(), buf, position, flags: ReadWriteFlags::NOWAIT }))?.count()
+}

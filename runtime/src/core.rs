@@ -1,0 +1,510 @@
+//! What one core owns: the ops in flight and their driver, the timers, the tasks; and the thread-local pointer to the core
+//! that runs now.
+//!
+//! **Nothing foreign runs while the core's state is borrowed.** Wakers, `request`, `finish`, `abandon` and Drop are the
+//! user's code and may come back here at any depth. So each function below borrows, moves out what must happen, lets go,
+//! and then acts.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+
+use crate::blocking::Pool;
+use crate::buf::pool::{Buffers, Take};
+use crate::driver::{Driver, Park};
+use crate::inbox::Inbox;
+use crate::inflight::held::{Answer, Cells, Held};
+use crate::inflight::slots::{self, Consequence, Key, Orphan, Slots};
+use crate::metrics::Metrics;
+use crate::op::{Op, Reply, Request, StreamOp};
+use crate::task::{Notify, Tasks, contain};
+use crate::time::wheel::{TimerKey, Wheel};
+use crate::time::{Duration, Instant};
+
+thread_local! {
+    /// The core that runs on this thread now. Its owner is the `Runtime`: the end of a thread frees nothing here.
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// One core.
+pub(crate) struct Core {
+    /// Never that of another core of this process, also of one that is gone.
+    id: u64,
+    pub tasks: Rc<Tasks>,
+    pub inbox: Arc<Inbox>,
+    pub pool: Arc<Pool>,
+    cells: Cells,
+    flights: RefCell<Flights>,
+    timers: RefCell<Timers>,
+    /// What replies ask for and must not happen under a borrow. Kept for its memory.
+    late: Cell<Vec<Consequence>>,
+    /// How many more operations the task that runs now may do inline before it lets others have a turn.
+    inline_left: Cell<u32>,
+    pub ticks: Cell<u64>,
+    alarmed: Arc<AtomicBool>,
+    pub buffers: Buffers,
+}
+
+struct Flights {
+    slots: Slots,
+    driver: Driver,
+}
+
+struct Timers {
+    wheel: Wheel<Notify>,
+    epoch: Instant,
+}
+
+/// Names an op in flight: its slot, and its core, which it finds without asking the thread.
+pub(crate) struct Flight {
+    key: Key,
+    core: Rc<Core>,
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "op {:?} of core {}", self.key, self.core.id)
+    }
+}
+
+/// What a stream of replies has next.
+pub(crate) enum Next<T> {
+    /// A reply, and how many more are unread.
+    Item(io::Result<Reply>, usize),
+    Last(T, io::Result<Reply>),
+    Nothing,
+}
+
+/// How many operations a task may do inline in one turn: enough for a burst, too few to starve others.
+const INLINE_MAX: u32 = 64;
+
+impl Core {
+    pub fn new(driver: Driver, inbox: Arc<Inbox>, pool: Arc<Pool>, buffers: usize) -> Rc<Core> {
+        let epoch = driver.now();
+        Rc::new(Core {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            tasks: Tasks::new(inbox.clone()),
+            inbox,
+            pool,
+            cells: Cells::new(),
+            flights: RefCell::new(Flights { slots: Slots::new(), driver }),
+            timers: RefCell::new(Timers { wheel: Wheel::new(), epoch }),
+            late: Cell::default(),
+            inline_left: Cell::new(INLINE_MAX),
+            ticks: Cell::new(0),
+            alarmed: Arc::default(),
+            buffers: Buffers::new(buffers),
+        })
+    }
+
+    /// Makes this the core of its thread. `false`: there is one already, which stays.
+    #[must_use]
+    pub fn install(self: &Rc<Core>) -> bool {
+        CURRENT.with(|current| match current.try_borrow_mut() {
+            Ok(mut current) if current.is_none() => {
+                *current = Some(self.clone());
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// Undoes [`install`](Core::install).
+    pub fn uninstall(self: &Rc<Core>) {
+        // At the end of a thread the pointer may be gone before the runtime.
+        let _gone = CURRENT.try_with(|current| current.take());
+    }
+
+    #[inline]
+    fn start<T: Op>(self: Rc<Core>, op: T, waker: &Waker) -> Flight {
+        let (held, loan) = Held::place(op, &self.cells);
+        let waiter = Notify::of(waker);
+        let mut flights = self.flights.borrow_mut();
+        let key = flights.slots.insert(held, waiter);
+        flights.driver.start(loan.under(key));
+        drop(flights);
+        Flight { key, core: self }
+    }
+
+    fn start_stream<T: StreamOp>(self: &Rc<Core>, op: T) -> Flight {
+        let (held, loan) = Held::place(op, &self.cells);
+        let mut flights = self.flights.borrow_mut();
+        let key = flights.slots.insert_stream(held);
+        flights.driver.start(loan.under(key));
+        Flight { key, core: self.clone() }
+    }
+
+    /// Remembers the newest waker, if it is another one than before.
+    fn wait_as(&self, key: Key, waker: &Waker) {
+        let known = match self.flights.borrow_mut().slots.waiter(key) {
+            Some(waiter) => waiter.will_wake(waker),
+            None => true,
+        };
+        if !known {
+            let mut waiter = Notify::of(waker);
+            if let Some(place) = self.flights.borrow_mut().slots.waiter(key) {
+                std::mem::swap(place, &mut waiter);
+            }
+            drop(waiter);
+        }
+    }
+
+    fn cancel(&self, key: Key) {
+        self.flights.borrow_mut().driver.cancel(key);
+    }
+
+    fn orphan(&self, key: Key) {
+        let mut flights = self.flights.borrow_mut();
+        let (orphan, waiter) = flights.slots.orphan(key);
+        if let Orphan::Cancel = orphan {
+            flights.driver.cancel(key);
+        }
+        drop(flights);
+        drop(waiter);
+        if let Orphan::Answered(held, answer, items) = orphan {
+            drop(items);
+            self.abandon(held, answer);
+        }
+    }
+
+    fn abandon(&self, held: Held, answer: Answer) {
+        contain("the `abandon` of an op", || held.abandon(answer, &self.cells));
+    }
+
+    /// Lets the driver hand over what came, and wait for more if it may; then acts on it.
+    ///
+    /// # Errors
+    ///
+    /// The driver's: it is unusable then.
+    pub fn wait(&self, park: Park) -> io::Result<()> {
+        let mut late = self.late.take();
+        let waited = {
+            let mut flights = self.flights.borrow_mut();
+            let Flights { slots, driver } = &mut *flights;
+            driver.wait(park, |event| match slots.deliver(event) {
+                // A task of our own is queued, not run: nothing foreign in that.
+                Consequence::Wake(waiter @ Notify::Task(_)) => self.tasks.notify(waiter),
+                Consequence::Nothing => {}
+                other => late.push(other),
+            })
+        };
+        for consequence in late.drain(..) {
+            match consequence {
+                Consequence::Wake(waiter) => self.tasks.notify(waiter),
+                Consequence::Abandon(held, answer) => self.abandon(held, answer),
+                Consequence::Drop(reply) => drop(reply),
+                Consequence::Nothing => {}
+            }
+        }
+        self.late.set(late);
+        waited
+    }
+
+    /// Whether the kernel should hear of what is queued before more tasks run.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.flights.borrow().driver.is_due()
+    }
+
+    pub fn now(&self) -> Instant {
+        self.flights.borrow().driver.now()
+    }
+
+    /// Wakes whose time has come. Reads the clock only if there is a timer.
+    pub fn fire_timers(&self) {
+        if self.timers.borrow().wheel.len() == 0 {
+            return;
+        }
+        let now = self.now();
+        loop {
+            let mut timers = self.timers.borrow_mut();
+            let now = timers.since_epoch(now);
+            let Some((_, waiter)) = timers.wheel.pop_expired(now) else { return };
+            drop(timers);
+            self.tasks.notify(waiter);
+        }
+    }
+
+    /// When the next timer may be due.
+    pub fn next_timer(&self) -> Option<Instant> {
+        let timers = self.timers.borrow();
+        timers.wheel.next_expiry().and_then(|due| timers.epoch.checked_add(Duration::from_nanos(due)))
+    }
+
+    /// A task has its turn.
+    #[inline]
+    pub fn refill_inline(&self) {
+        self.inline_left.set(INLINE_MAX);
+    }
+
+    /// Asks for the end of all ops in flight, and waits for it until `deadline`. Nobody waits for them any more; ops whose
+    /// future was leaked or kept beyond the runtime end here too. Returns a line for each that did not end.
+    pub fn drain(&self, deadline: Instant) -> io::Result<Vec<String>> {
+        let mut told = HashSet::new();
+        loop {
+            // Again in each round: what an op's `abandon` starts must end too.
+            for key in self.flights.borrow().slots.keys() {
+                if told.insert(key) {
+                    self.orphan(key);
+                    self.cancel(key);
+                }
+            }
+            if self.flights.borrow().slots.unanswered() == 0 || self.now() >= deadline {
+                break;
+            }
+            self.wait(Park::Until(Some(deadline)))?;
+        }
+        Ok(self.flights.borrow().slots.describe())
+    }
+
+    /// What rings this core's alarm.
+    pub fn alarm(&self) -> Alarm {
+        Alarm { alarmed: self.alarmed.clone(), inbox: self.inbox.clone() }
+    }
+
+    /// If the alarm was rung: says what everybody waits for, and panics.
+    pub fn answer_alarm(&self) {
+        if self.alarmed.load(Ordering::Relaxed) {
+            panic!("watchdog: it takes too long. What there is:\n  {}", self.describe().join("\n  "));
+        }
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let mut lines = self.flights.borrow().slots.describe();
+        lines.push(format!("tasks: {} alive, {} ready", self.tasks.alive(), self.tasks.ready()));
+        lines.push(format!("timers: {}", self.timers.borrow().wheel.len()));
+        lines
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let flights = self.flights.borrow();
+        let tasks = self.tasks.counters();
+        let driver = flights.driver.counters();
+        let pool = self.pool.counters();
+        Metrics {
+            driver: flights.driver.name(),
+            ticks: self.ticks.get(),
+            enters: driver.enters,
+            submitted: driver.submitted,
+            completed: driver.completed,
+            overflows: driver.overflows,
+            queue_full: driver.queue_full,
+            in_flight: flights.slots.len(),
+            tasks: self.tasks.alive(),
+            polls: tasks.polls,
+            remote_wakes: tasks.remote_wakes,
+            timers: self.timers.borrow().wheel.len(),
+            pool_threads: pool.threads,
+            pool_queued: pool.queued,
+            pool_jobs: pool.run,
+        }
+    }
+}
+
+/// Makes a core panic with a dump, from any thread.
+pub(crate) struct Alarm {
+    alarmed: Arc<AtomicBool>,
+    inbox: Arc<Inbox>,
+}
+
+impl Alarm {
+    pub fn ring(&self) {
+        self.alarmed.store(true, Ordering::Relaxed);
+        self.inbox.notify_only();
+    }
+}
+
+impl Timers {
+    /// Nanoseconds since the core began. 584 years fit; what is beyond them never comes.
+    fn since_epoch(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cold]
+fn no_runtime() -> ! {
+    panic!("no runtime on this thread: call this within `Runtime::block_on` or `#[runtime::main]`")
+}
+
+#[cold]
+fn wrong_runtime() -> ! {
+    panic!("an op of one runtime is polled under another: handles and their ops stay on the core where they began")
+}
+
+/// The core that runs on this thread, counted.
+#[inline]
+fn current() -> Rc<Core> {
+    match CURRENT.with(|current| current.borrow().clone()) {
+        Some(core) => core,
+        None => no_runtime(),
+    }
+}
+
+#[inline]
+fn with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> R {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(core) => act(core),
+        None => no_runtime(),
+    })
+}
+
+/// For what is dropped anywhere, also where the runtime is gone: then its ops have ended with it.
+fn try_with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
+    CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(|core| act(core))).ok().flatten()
+}
+
+/// Whether a runtime lives on this thread.
+pub(crate) fn is_here() -> bool {
+    try_with(|_| ()).is_some()
+}
+
+#[inline]
+pub(crate) fn start<T: Op>(op: T, waker: &Waker) -> Flight {
+    current().start(op, waker)
+}
+
+pub(crate) fn start_stream<T: StreamOp>(op: T) -> Flight {
+    with(|core| core.start_stream(op))
+}
+
+impl Flight {
+    /// The op and its reply, if that came; otherwise the newest waker is remembered.
+    #[inline]
+    pub fn take_reply<T: Op>(&self, waker: &Waker) -> Option<(T, io::Result<Reply>)> {
+        let answered = self.core.flights.borrow_mut().slots.poll(self.key);
+        match answered {
+            Some((held, answer)) => Some(held.take(answer, &self.core.cells)),
+            None => {
+                self.must_be_here();
+                self.core.wait_as(self.key, waker);
+                None
+            }
+        }
+    }
+
+    pub fn next_reply<T: StreamOp>(&self, waker: &Waker) -> Next<T> {
+        self.must_be_here();
+        let reader = Notify::of(waker);
+        let mut flights = self.core.flights.borrow_mut();
+        match flights.slots.next(self.key) {
+            slots::Next::Item(reply) => {
+                let unread = flights.slots.unread(self.key);
+                Next::Item(reply, unread)
+            }
+            slots::Next::Last(held, answer) => {
+                drop(flights);
+                let (op, reply) = held.take(answer, &self.core.cells);
+                Next::Last(op, reply)
+            }
+            slots::Next::Nothing => {
+                let before = flights.slots.set_reader(self.key, reader);
+                drop(flights);
+                drop(before);
+                Next::Nothing
+            }
+        }
+    }
+
+    /// Asks for an early reply. It comes all the same.
+    pub fn cancel(&self) {
+        self.core.cancel(self.key);
+    }
+
+    /// Nobody waits for the reply any more. Nothing is left to do when the runtime has ended: its ops have ended with it.
+    pub fn orphan(&self) {
+        self.core.orphan(self.key);
+    }
+
+    fn must_be_here(&self) {
+        with(|core| if !Rc::ptr_eq(core, &self.core) { wrong_runtime() });
+    }
+}
+
+/// Does a request now, without waiting.
+#[inline]
+pub(crate) fn call(request: &mut Request<'_>) -> io::Result<Reply> {
+    with(|core| core.flights.borrow_mut().driver.call(request)).map_err(io::Error::from)
+}
+
+/// Spends one of the inline operations that the task may do in this turn. `false`: let others have theirs.
+#[inline]
+pub(crate) fn spend_inline() -> bool {
+    with(|core| match core.inline_left.get() {
+        0 => false,
+        left => {
+            core.inline_left.set(left - 1);
+            true
+        }
+    })
+}
+
+pub(crate) fn pool() -> Arc<Pool> {
+    with(|core| core.pool.clone())
+}
+
+pub(crate) fn metrics() -> Metrics {
+    with(|core| core.metrics())
+}
+
+#[inline]
+pub(crate) fn now() -> Instant {
+    with(|core| core.now())
+}
+
+pub(crate) fn timer_start(deadline: Instant, waker: &Waker) -> TimerKey {
+    let waiter = Notify::of(waker);
+    with(|core| {
+        let mut timers = core.timers.borrow_mut();
+        let due = timers.since_epoch(deadline);
+        timers.wheel.insert(due, waiter)
+    })
+}
+
+/// Remembers the newest waker. `false`: the timer has fired, or belongs to another core.
+pub(crate) fn timer_update(key: TimerKey, waker: &Waker) -> bool {
+    let mut changed = false;
+    let pending = with(|core| match core.timers.borrow_mut().wheel.payload_mut(key) {
+        Some(known) if known.will_wake(waker) => true,
+        Some(_) => {
+            changed = true;
+            true
+        }
+        None => false,
+    });
+    if changed {
+        let mut waiter = Notify::of(waker);
+        with(|core| {
+            if let Some(place) = core.timers.borrow_mut().wheel.payload_mut(key) {
+                std::mem::swap(place, &mut waiter);
+            }
+        });
+        drop(waiter);
+    }
+    pending
+}
+
+/// Moves a timer, if it has not fired.
+pub(crate) fn timer_reset(key: TimerKey, deadline: Instant) -> Option<TimerKey> {
+    with(|core| {
+        let mut timers = core.timers.borrow_mut();
+        let due = timers.since_epoch(deadline);
+        let waiter = timers.wheel.remove(key)?;
+        Some(timers.wheel.insert(due, waiter))
+    })
+}
+
+pub(crate) fn timer_cancel(key: TimerKey) {
+    // The waiter may run foreign code when it is dropped, so it leaves the borrow first.
+    drop(try_with(|core| core.timers.borrow_mut().wheel.remove(key)));
+}
+
+pub(crate) fn take_buffer(len: usize) -> Take {
+    with(|core| core.buffers.take(len))
+}

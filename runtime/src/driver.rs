@@ -1,0 +1,135 @@
+//! Drivers: who services requests.
+//!
+//! The promise of all three is the kernel's own: **memory stays put until you answer**. So dropping, orphaning, cancelling
+//! and shutting down are written once, above this line.
+//!
+//! - [`Driver::start`] takes a request. It makes no system call and cannot fail: what goes wrong is an answer.
+//! - [`Driver::cancel`] asks for an early answer. It may come too late; there is exactly one last answer all the same.
+//! - [`Driver::wait`] hands over what was answered, and waits for more if it may.
+//! - [`Driver::call`] does at once what never waits, without a key.
+//!
+//! A driver never matches on a request: it asks it for its `sqe()`, its `call()`, its `way()`. The simulated kernel is the
+//! exception, since it *is* a kernel.
+
+use std::io;
+use std::time::Instant;
+
+use crate::inflight::held::Lent;
+use crate::inflight::slots::{Event, Key};
+use crate::op::{Answered, Request};
+
+pub(crate) mod setup;
+pub(crate) mod fallback;
+pub(crate) mod ring;
+pub(crate) mod simulated;
+
+/// Who services this core's requests.
+#[expect(clippy::large_enum_variant, reason = "there is one a core, and the ring is the one that must be near")]
+pub(crate) enum Driver {
+    Ring(ring::Ring),
+    Fallback(fallback::Fallback),
+    Simulated(simulated::Simulated),
+}
+
+/// How long [`Driver::wait`] may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Park {
+    /// Not at all: tasks are ready. What is there is handed over.
+    No,
+    /// Until something is answered, somebody wakes the core through its inbox, or this moment comes (`None`: never).
+    Until(Option<Instant>),
+}
+
+/// What a driver has done so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    /// System calls that submit or wait.
+    pub enters: u64,
+    /// Requests given to the kernel.
+    pub submitted: u64,
+    /// Replies that came.
+    pub completed: u64,
+    /// Times the completion queue overflowed; nothing is lost by that.
+    pub overflows: u64,
+    /// Times a request had to wait for room in the submission queue.
+    pub queue_full: u64,
+}
+
+impl Driver {
+    #[inline]
+    pub fn start(&mut self, lent: Lent) {
+        match self {
+            Driver::Ring(ring) => ring.start(lent),
+            Driver::Fallback(fallback) => fallback.start(lent),
+            Driver::Simulated(simulated) => simulated.start(lent),
+        }
+    }
+
+    pub fn cancel(&mut self, key: Key) {
+        match self {
+            Driver::Ring(ring) => ring.cancel(key),
+            Driver::Fallback(fallback) => fallback.cancel(key),
+            Driver::Simulated(simulated) => simulated.cancel(key),
+        }
+    }
+
+    /// Hands what came to `events`, which runs nothing foreign.
+    ///
+    /// Returns early and with nothing for many reasons (a signal, a wake): whoever waits asks again.
+    ///
+    /// # Errors
+    ///
+    /// Only what cannot be mended: the driver is unusable then.
+    #[inline]
+    pub fn wait(&mut self, park: Park, events: impl FnMut(Event)) -> io::Result<()> {
+        match self {
+            Driver::Ring(ring) => ring.wait(park, events),
+            Driver::Fallback(fallback) => fallback.wait(park, events),
+            Driver::Simulated(simulated) => simulated.wait(park, events),
+        }
+    }
+
+    /// Does a request now, without waiting: EAGAIN where it would have to.
+    #[inline]
+    pub fn call(&mut self, request: &mut Request<'_>) -> Answered {
+        match self {
+            Driver::Ring(_) | Driver::Fallback(_) => request.call(),
+            Driver::Simulated(simulated) => simulated.call(request),
+        }
+    }
+
+    /// The time, which a simulated kernel makes itself.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        match self {
+            Driver::Ring(_) | Driver::Fallback(_) => Instant::now(),
+            Driver::Simulated(simulated) => simulated.now(),
+        }
+    }
+
+    /// Whether so much is queued that the kernel should hear of it before more tasks run.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        match self {
+            Driver::Ring(ring) => ring.is_due(),
+            Driver::Fallback(_) | Driver::Simulated(_) => false,
+        }
+    }
+
+    pub fn counters(&self) -> Counters {
+        match self {
+            Driver::Ring(ring) => ring.counters(),
+            Driver::Fallback(fallback) => fallback.counters(),
+            Driver::Simulated(simulated) => simulated.counters(),
+        }
+    }
+
+    /// `ring`, `fallback` or `simulated`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Driver::Ring(_) => "ring",
+            Driver::Fallback(_) => "fallback",
+            Driver::Simulated(_) => "simulated",
+        }
+    }
+}

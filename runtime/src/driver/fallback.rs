@@ -1,0 +1,269 @@
+//! The driver for machines where io_uring is denied, missing or too old: epoll for what can be waited for, the blocking
+//! pool for the rest.
+//!
+//! ```text
+//!  start ─► never blocks ────────────────────────► answered ─► the next wait hands it over
+//!        ├► an attempt, or straight away: watched ─► event ─► attempt ─► answered
+//!        │                                  ▲ not ready ──────┘
+//!        └► may block, or epoll refuses it ─► the pool ─► returned ─► answered
+//! ```
+//!
+//! Requests stay here while they wait, under the index of their slot: a slot is reused only after its last reply, so no
+//! two requests claim one place.
+//!
+//! No descriptor is ever made non-blocking for this: attempts say for themselves that they do not wait. An op in flight
+//! keeps its descriptor open, so a number means the same thing as long as somebody waits on it, and not a moment longer:
+//! [`watch`] takes nothing for granted that it knew before.
+//!
+//! Dropping the driver answers nothing. Requests that wait here, or run on the pool, leave their ops held, and those leak:
+//! a thread may still write into them.
+
+mod errands;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use self::errands::{Errand, Errands};
+use self::watch::Watch;
+use super::{Counters, Park};
+use crate::blocking::Pool;
+use crate::inbox::Inbox;
+use crate::inflight::held::{Came, Lent};
+use crate::inflight::slots::{Event, Key};
+use crate::op::ready::Interest;
+use crate::op::{Answered, Attempt, Replies, Request, Way};
+
+/// How many replies one request that wants [all](Replies::All) gets in a turn. What is left comes in the next.
+const REPLIES_MAX: usize = 32;
+
+/// Services requests by epoll and the blocking pool.
+pub(crate) struct Fallback {
+    watch: Watch,
+    errands: Errands,
+    /// By the index of the slot. Bound: as many as there ever were ops in flight at once.
+    places: Vec<Place>,
+    /// How many requests wait for an event.
+    waiting: usize,
+    /// Bound: one for each op in flight, and [`REPLIES_MAX`] for each of many replies.
+    answered: Vec<Event>,
+    counters: Counters,
+}
+
+/// Where a request is.
+enum Place {
+    Empty,
+    Waiting(Waiting),
+    OnPool(Key, Arc<Errand>),
+}
+
+/// A request that waits for an event.
+struct Waiting {
+    lent: Lent,
+    /// The descriptor's.
+    number: usize,
+    interest: Interest,
+    replies: Replies,
+}
+
+/// What becomes of a request at its start.
+enum Start {
+    Answer(Answered),
+    Wait { number: usize, interest: Interest, replies: Replies },
+    Pool,
+}
+
+impl Fallback {
+    /// # Errors
+    ///
+    /// epoll_create1(2)'s and epoll_ctl(2)'s: out of descriptors or memory.
+    pub fn new(inbox: Arc<Inbox>, pool: Arc<Pool>) -> io::Result<Fallback> {
+        Ok(Fallback {
+            watch: Watch::new(inbox.eventfd())?,
+            errands: Errands::new(inbox, pool),
+            places: Vec::new(),
+            waiting: 0,
+            answered: Vec::new(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Services the request now if that takes no waiting, and otherwise sees to it that it will be.
+    pub fn start(&mut self, mut lent: Lent) {
+        self.counters.submitted += 1;
+        let slot = slot_of(lent.key());
+        match lent.with(|request| begin(request, &mut self.watch, slot)) {
+            Start::Answer(answered) => self.answer(lent, answered),
+            Start::Pool => self.send(lent),
+            Start::Wait { number, interest, replies } => {
+                self.waiting += 1;
+                *self.place(slot) = Place::Waiting(Waiting { lent, number, interest, replies });
+            }
+        }
+    }
+
+    /// A request that waits, for an event or for a thread, is answered ECANCELED at the next [`wait`](Fallback::wait). One
+    /// that runs on a thread goes on, and its own answer comes.
+    pub fn cancel(&mut self, key: Key) {
+        let slot = slot_of(key);
+        let lent = match self.places.get(slot) {
+            Some(Place::Waiting(waiting)) if waiting.lent.key() == key => {
+                self.watch.forget(waiting.number, slot);
+                self.leave(slot)
+            }
+            Some(Place::OnPool(sent, errand)) if *sent == key => match self.errands.recall(errand) {
+                Some(lent) => {
+                    self.places[slot] = Place::Empty;
+                    lent
+                }
+                None => return,
+            },
+            // It was answered already.
+            _ => return,
+        };
+        self.answer(lent, Err(Errno::CANCELED));
+    }
+
+    /// Hands over what was answered; waits for more only if there is nothing, and it may.
+    ///
+    /// Bound: [`watch::EVENTS_MAX`] descriptors a turn. epoll hands the others over first the next time.
+    pub fn wait(&mut self, park: Park, mut events: impl FnMut(Event)) -> io::Result<()> {
+        self.errands.send_waiting();
+        self.collect();
+        let park = if self.answered.is_empty() { park } else { Park::No };
+        let needless = self.waiting == 0 && matches!(park, Park::No);
+        if !needless {
+            self.counters.enters += 1;
+            let ready = self.watch.wait(park)?;
+            for index in 0..ready {
+                if let Some((number, came)) = self.watch.event(index) {
+                    self.ready(number, came);
+                }
+            }
+            self.collect();
+        }
+        self.counters.completed += u64::try_from(self.answered.len()).expect("64 bits at most");
+        self.answered.drain(..).for_each(&mut events);
+        Ok(())
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// A descriptor has news: those who wait for them try again, in the order in which they came.
+    fn ready(&mut self, number: usize, came: Interest) {
+        let mut slots = self.watch.take_waiting(number);
+        slots.retain(|&slot| self.still_waits(slot, came));
+        self.watch.put_waiting(number, slots);
+    }
+
+    fn still_waits(&mut self, slot: usize, came: Interest) -> bool {
+        let Some(Place::Waiting(waiting)) = self.places.get_mut(slot) else {
+            unreachable!("a request is forgotten by the watch before its place is empty")
+        };
+        if !came.intersects(waiting.interest) {
+            return true;
+        }
+        let key = waiting.lent.key();
+        for _reply in 0..REPLIES_MAX {
+            match waiting.lent.with(|request| request.attempt()) {
+                Attempt::NotYet => return true,
+                Attempt::MayBlock => {
+                    let lent = self.leave(slot);
+                    self.send(lent);
+                    return false;
+                }
+                Attempt::Done(Ok(reply)) if waiting.replies != Replies::One => {
+                    self.answered.push(Event::More(key, Came::Driver(Ok(reply))));
+                    if waiting.replies == Replies::OneAnEdge {
+                        return true;
+                    }
+                }
+                Attempt::Done(answered) => {
+                    let lent = self.leave(slot);
+                    self.answer(lent, answered);
+                    return false;
+                }
+            }
+        }
+        // There may be more, of which no edge will tell.
+        let asked = waiting.lent.with(|request| self.watch.ask_again(request));
+        if let Err(error) = asked {
+            let lent = self.leave(slot);
+            self.answer(lent, Err(error));
+            return false;
+        }
+        true
+    }
+
+    /// Takes a request out that is to wait no longer.
+    fn leave(&mut self, slot: usize) -> Lent {
+        match std::mem::replace(&mut self.places[slot], Place::Empty) {
+            Place::Waiting(waiting) => {
+                self.waiting -= 1;
+                waiting.lent
+            }
+            Place::Empty | Place::OnPool(..) => unreachable!("who leaves has waited"),
+        }
+    }
+
+    fn send(&mut self, lent: Lent) {
+        let key = lent.key();
+        let errand = self.errands.send(lent);
+        *self.place(slot_of(key)) = Place::OnPool(key, errand);
+    }
+
+    /// Takes back what the pool is done with.
+    fn collect(&mut self) {
+        let Fallback { errands, places, answered, .. } = self;
+        errands.collect(|key, answer| {
+            places[slot_of(key)] = Place::Empty;
+            answered.push(Event::Last(key, answer));
+        });
+    }
+
+    fn answer(&mut self, lent: Lent, answered: Answered) {
+        self.answered.push(Event::Last(lent.key(), lent.answer(answered)));
+    }
+
+    fn place(&mut self, slot: usize) -> &mut Place {
+        if slot >= self.places.len() {
+            self.places.resize_with(slot + 1, || Place::Empty);
+        }
+        &mut self.places[slot]
+    }
+}
+
+/// Does what can be done now, and watches the descriptor otherwise. To watch comes last: then whatever happens in between
+/// is reported.
+fn begin(request: &mut Request<'_>, watch: &mut Watch, slot: usize) -> Start {
+    let (fd, interest) = match request.way() {
+        Way::Inline => return Start::Answer(request.call()),
+        Way::Pool => return Start::Pool,
+        Way::Ready(fd, interest) => (fd, interest),
+    };
+    // Who comes later does not overtake who waits: the bytes of a stream have an order.
+    if !request.expects_to_wait() && !watch.has_waiting(fd.number(), interest) {
+        match request.attempt() {
+            Attempt::Done(answered) => return Start::Answer(answered),
+            Attempt::MayBlock => return Start::Pool,
+            Attempt::NotYet => {}
+        }
+    }
+    match fd.os().and_then(|fd| watch.ask(fd, slot, interest)) {
+        Ok(number) => Start::Wait { number, interest, replies: request.replies() },
+        // What never waits for others: a regular file, a directory.
+        Err(Errno::PERM) => Start::Pool,
+        Err(error) => Start::Answer(Err(error)),
+    }
+}
+
+fn slot_of(key: Key) -> usize {
+    usize::try_from(key.to_bits() & u64::from(u32::MAX)).expect("usize has 32 bits at least")
+}

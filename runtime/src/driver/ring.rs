@@ -1,0 +1,373 @@
+//! The ring driver: io_uring. [unsafe]
+//!
+//! ```text
+//!  start ─► SQ has room? encode there : queue the entry behind it          no system call
+//!  wait  ─► CQ has something? reap it, and let tasks run on
+//!           else one io_uring_enter that submits and waits together, then reap
+//! ```
+//!
+//! One thread has the ring (`SINGLE_ISSUER`), and completions happen only inside its enters (`DEFER_TASKRUN`). An enter
+//! runs about 20 of those that are due and may leave the rest, so before the core parks we look at `SQ_TASKRUN`.
+//!
+//! A full SQ, a full CQ, EINTR, EAGAIN and EBUSY are ordinary states. Bound of the queue behind the SQ: an entry for each
+//! op in flight, and one for its cancellation.
+
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use rustix::io::Errno;
+use rustix::io_uring::{
+    IoringEnterFlags, IoringRegisterOp, io_uring_enter, io_uring_enter_arg, io_uring_getevents_arg, io_uring_ptr,
+    io_uring_register, io_uring_rsrc_update,
+};
+use rustix::time::Timespec;
+
+use super::setup::{Feature, Features};
+use super::{Counters, Park};
+use crate::inbox::Inbox;
+use crate::inflight::held::{Answer, Came, Lent};
+use crate::inflight::slots::{Event, Key};
+
+/// What answers under the ring's own names. Keys of slots are never below 2^32.
+const CANCELLED: u64 = 0;
+const WOKEN: u64 = 1;
+const OWN_NAMES_END: u64 = 1 << 32;
+
+/// So many entries in the SQ are worth an enter of their own: beyond it the cost an op falls by less than 5 %.
+const DUE_ENTRIES: u32 = 32;
+
+/// How long to stand back when the kernel has no memory for requests and nothing to reap.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// `IORING_ENTER_NO_IOWAIT` (6.15): waiting for a socket is no disk wait.
+const NO_IOWAIT: IoringEnterFlags = IoringEnterFlags::from_bits_retain(1 << 7);
+
+/// A ring, and what queues before it.
+pub(crate) struct Ring {
+    ring: IoUring,
+    /// The ring's number in this thread's table of registered rings, which saves a look-up an enter; or its descriptor.
+    enter_fd: RawFd,
+    enter_flags: IoringEnterFlags,
+    /// Entries in the SQ that no enter has taken.
+    queued: u32,
+    due: u32,
+    /// Entries beyond the SQ, in order.
+    backlog: VecDeque<squeue::Entry>,
+    /// Answers that needed no ring.
+    answered: Vec<Event>,
+    inbox: Arc<Inbox>,
+    wake_armed: bool,
+    counters: Counters,
+}
+
+impl Ring {
+    /// Sets a ring up, for this thread.
+    ///
+    /// # Errors
+    ///
+    /// As io_uring_setup(2), mmap(2).
+    pub fn set_up(entries: u32, cq_entries: u32, features: Features, inbox: Arc<Inbox>) -> Result<Ring, Errno> {
+        let mut builder = IoUring::builder();
+        builder
+            .dontfork()
+            .setup_clamp()
+            .setup_cqsize(cq_entries)
+            .setup_submit_all()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag();
+        if features.has(Feature::NoSqArray) {
+            builder.setup_no_sqarray();
+        }
+        let ring = builder.build(entries).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
+        let due = DUE_ENTRIES.min(ring.params().sq_entries());
+        let mut ring = Ring {
+            enter_fd: ring.as_raw_fd(),
+            enter_flags: IoringEnterFlags::GETEVENTS,
+            queued: 0,
+            due,
+            backlog: VecDeque::new(),
+            answered: Vec::new(),
+            inbox,
+            wake_armed: false,
+            counters: Counters::default(),
+            ring,
+        };
+        if features.has(Feature::NoIowait) && ring.ring.params().is_feature_no_iowait() {
+            ring.enter_flags |= NO_IOWAIT;
+        }
+        if features.has(Feature::RegisteredRing) {
+            ring.register();
+        }
+        Ok(ring)
+    }
+
+    /// Enters this ring by number from now on. A thread has 16 numbers; without one it goes by descriptor.
+    fn register(&mut self) {
+        let mut update = io_uring_rsrc_update::default();
+        update.offset = u32::MAX;
+        update.data = io_uring_ptr::new(std::ptr::without_provenance_mut(self.ring.as_raw_fd().unsigned_abs() as usize));
+        // SAFETY: `io_uring_register` wants an argument that fits the operation: one `io_uring_rsrc_update`, read and
+        // written within the call.
+        let registered = unsafe {
+            io_uring_register(self.fd(), IoringRegisterOp::RegisterRingFds, (&raw mut update).cast_const().cast(), 1)
+        };
+        if registered == Ok(1) {
+            self.enter_fd = update.offset.cast_signed();
+            self.enter_flags |= IoringEnterFlags::REGISTERED_RING;
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `borrow_raw` wants a descriptor that stays open while it is borrowed: the ring owns it, and `self` the ring.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+
+    /// Which of `required` the kernel's io_uring does not know.
+    ///
+    /// # Errors
+    ///
+    /// As io_uring_register(2), `IORING_REGISTER_PROBE` (5.6).
+    pub fn missing(&self, required: &[(u8, &'static str)]) -> io::Result<Vec<&'static str>> {
+        let mut probe = io_uring::Probe::new();
+        self.ring.submitter().register_probe(&mut probe)?;
+        Ok(required.iter().filter(|(code, _)| !probe.is_supported(*code)).map(|(_, name)| *name).collect())
+    }
+
+    /// A NOP there and back: where a filter denies enter, setting up works all the same.
+    ///
+    /// # Errors
+    ///
+    /// As io_uring_enter(2), or what the NOP answered.
+    pub fn try_out(&mut self) -> Result<(), Errno> {
+        self.push(&opcode::Nop::new().build().user_data(CANCELLED));
+        loop {
+            match self.enter(1, None) {
+                Ok(()) => {}
+                Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            }
+            if let Some(cqe) = self.ring.completion().next() {
+                return if cqe.result() < 0 { Err(Errno::from_raw_os_error(-cqe.result())) } else { Ok(()) };
+            }
+        }
+    }
+
+    #[inline]
+    pub fn start(&mut self, mut lent: Lent) {
+        let key = lent.key();
+        match lent.with(|request| request.sqe()) {
+            Some(entry) => {
+                lent.into_kernel();
+                self.push(&entry.user_data(key.to_bits()));
+            }
+            None => {
+                let answered = lent.with(|request| request.call());
+                self.answered.push(Event::Last(key, lent.answer(answered)));
+            }
+        }
+    }
+
+    pub fn cancel(&mut self, key: Key) {
+        let entry = opcode::AsyncCancel::new(key.to_bits()).build();
+        self.push(&entry.user_data(CANCELLED).flags(squeue::Flags::SKIP_SUCCESS));
+    }
+
+    #[inline]
+    fn push(&mut self, entry: &squeue::Entry) {
+        if self.backlog.is_empty() {
+            // SAFETY: `push` wants all that the entry points to valid until its operation completes. It points into a
+            // request, which borrows from an op that `Held` keeps still until the last reply, or to nothing.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                self.queued += 1;
+                return;
+            }
+        }
+        self.counters.queue_full += 1;
+        self.backlog.push_back(entry.clone());
+    }
+
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.queued >= self.due
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub fn wait(&mut self, park: Park, mut events: impl FnMut(Event)) -> io::Result<()> {
+        let mut came = self.answered.len();
+        self.answered.drain(..).for_each(&mut events);
+        let (may_wait, until) = match park {
+            Park::No => (false, None),
+            Park::Until(until) => (true, until),
+        };
+        if may_wait {
+            came += self.reap(&mut events);
+            if came > 0 && !self.is_due() && self.backlog.is_empty() {
+                // Tasks go on first: what they ask for goes out with what is queued, in one enter.
+                return Ok(());
+            }
+            if !self.wake_armed {
+                self.arm_wake();
+            }
+        }
+        loop {
+            self.fill();
+            let all = self.backlog.is_empty();
+            let want = u32::from(may_wait && all && came == 0);
+            let (taskrun, overflow) = self.flags();
+            if self.queued == 0 && want == 0 && !taskrun && !overflow {
+                return Ok(());
+            }
+            self.counters.overflows += u64::from(overflow);
+            self.enter(want, until)?;
+            let reaped = self.reap(&mut events);
+            came += reaped;
+            if all && self.backlog.is_empty() && (want > 0 || !self.flags().1) {
+                return Ok(());
+            }
+            if reaped == 0 && self.queued == self.ring.params().sq_entries() {
+                // The kernel takes nothing and gives nothing; somebody else must move first.
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Whether completions wait to be run, and whether some wait beyond the CQ.
+    #[inline]
+    fn flags(&mut self) -> (bool, bool) {
+        let queue = self.ring.submission();
+        (queue.taskrun(), queue.cq_overflow())
+    }
+
+    /// Moves entries from the backlog into the SQ.
+    #[inline]
+    fn fill(&mut self) {
+        if self.backlog.is_empty() {
+            return;
+        }
+        let mut queue = self.ring.submission();
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: as in `push`.
+            if unsafe { queue.push(entry) }.is_err() {
+                break;
+            }
+            self.queued += 1;
+            self.backlog.pop_front();
+        }
+    }
+
+    /// Watches the inbox's eventfd. The multishot may end at any time; then it is armed anew before the next park.
+    fn arm_wake(&mut self) {
+        let readable = u32::from(rustix::event::PollFlags::IN.bits());
+        let eventfd = types::Fd(self.inbox.eventfd().as_raw_fd());
+        self.wake_armed = true;
+        self.push(&opcode::PollAdd::new(eventfd, readable).multi(true).build().user_data(WOKEN));
+    }
+
+    /// Submits what is in the SQ, runs what is due, and waits for `want` completions, until a moment at the latest.
+    fn enter(&mut self, want: u32, until: Option<Instant>) -> io::Result<()> {
+        self.counters.enters += 1;
+        let timeout = until.filter(|_| want > 0).map(|until| until.saturating_duration_since(Instant::now()));
+        let entered = match timeout {
+            None => self.enter_plain(want),
+            Some(Duration::ZERO) => self.enter_plain(0),
+            Some(timeout) => self.enter_timed(want, timeout),
+        };
+        match entered {
+            Ok(submitted) => {
+                self.queued = self.queued.saturating_sub(submitted);
+                self.counters.submitted += u64::from(submitted);
+                Ok(())
+            }
+            // A signal, or the time is up: whoever waits looks again.
+            Err(Errno::INTR | Errno::TIME) => Ok(()),
+            Err(Errno::AGAIN | Errno::BUSY) => {
+                // No memory for requests, or completions to reap first. Reaping follows; if there is nothing, memory must
+                // come from elsewhere.
+                if self.ring.completion().is_empty() {
+                    std::thread::sleep(PAUSE);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let lost = if error == Errno::BADR { ": the kernel ran out of memory and lost completions" } else { "" };
+                tracing::error!("io_uring_enter(2): {error}{lost}");
+                Err(error.into())
+            }
+        }
+    }
+
+    #[inline]
+    fn enter_plain(&self, want: u32) -> Result<u32, Errno> {
+        // SAFETY: `borrow_raw` wants an open descriptor. It is the ring's, or its number in this thread's table when the
+        // flags say so; the ring stays on this thread and unregisters before it closes.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.enter_fd) };
+        // SAFETY: `io_uring_enter` wants the entries in the SQ valid: `push` has put each there under that promise.
+        unsafe { io_uring_enter(fd, self.queued, want, self.enter_flags) }
+    }
+
+    fn enter_timed(&self, want: u32, timeout: Duration) -> Result<u32, Errno> {
+        let until = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        let mut argument = io_uring_getevents_arg::default();
+        argument.ts = io_uring_ptr::new((&raw const until).cast_mut().cast());
+        let flags = self.enter_flags | IoringEnterFlags::EXT_ARG;
+        // SAFETY: as in `enter_plain`.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.enter_fd) };
+        // SAFETY: as in `enter_plain`; the argument points to `until`, which lives beyond the call.
+        unsafe { io_uring_enter_arg(fd, self.queued, want, flags, Some(&argument)) }
+    }
+
+    /// Takes all that is in the CQ. Returns how much that was.
+    #[inline]
+    fn reap(&mut self, events: &mut impl FnMut(Event)) -> usize {
+        let mut came = 0;
+        for cqe in self.ring.completion() {
+            came += 1;
+            let more = cqueue::more(cqe.flags());
+            if cqe.user_data() < OWN_NAMES_END {
+                // Cancellations answer for themselves by the ops that they hit.
+                self.wake_armed &= cqe.user_data() != WOKEN || more;
+                continue;
+            }
+            let key = Key::from_bits(cqe.user_data());
+            events(if more {
+                Event::More(key, Came::Kernel(cqe.result()))
+            } else {
+                // SAFETY: `from_kernel` wants the last CQE of the op whose slot gets it: it has no F_MORE, and the key
+                // came from this ring alone.
+                Event::Last(key, unsafe { Answer::from_kernel(cqe.result()) })
+            });
+        }
+        self.counters.completed += came as u64;
+        came
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if !self.enter_flags.contains(IoringEnterFlags::REGISTERED_RING) {
+            return;
+        }
+        // A registered number keeps the ring alive beyond its descriptor.
+        let mut update = io_uring_rsrc_update::default();
+        update.offset = self.enter_fd.unsigned_abs();
+        // SAFETY: as in `register`.
+        let unregistered = unsafe {
+            io_uring_register(self.fd(), IoringRegisterOp::UnregisterRingFds, (&raw const update).cast(), 1)
+        };
+        if let Err(error) = unregistered {
+            tracing::warn!("io_uring_register(2), unregistering the ring: {error}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Descriptors: numbers, and what they lead to.
+
+use std::collections::BTreeMap;
+
+use rustix::io::Errno;
+
+use super::files::OpenFile;
+use super::network::SocketId;
+use crate::fd::FdRef;
+
+/// What a descriptor leads to.
+#[derive(Debug, Clone)]
+pub(super) enum Object {
+    File(OpenFile),
+    Socket(SocketId),
+    /// What it led to went with the power.
+    Dead,
+}
+
+/// How many a process may have.
+const DESCRIPTORS_MAX: u32 = 65_536;
+
+/// The standard streams have the numbers below.
+const FIRST: u32 = 3;
+
+/// The table of one process.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors {
+    objects: BTreeMap<u32, Object>,
+}
+
+impl Descriptors {
+    pub fn new() -> Descriptors {
+        Descriptors::default()
+    }
+
+    /// Gives out the lowest free number, as the kernel does, so that a number is used again as soon as it can be.
+    pub fn add(&mut self, object: Object) -> Result<u32, Errno> {
+        let mut free = FIRST;
+        for &taken in self.objects.keys() {
+            if taken > free {
+                break;
+            }
+            free = taken + 1;
+        }
+        if free >= DESCRIPTORS_MAX {
+            return Err(Errno::MFILE);
+        }
+        self.objects.insert(free, object);
+        Ok(free)
+    }
+
+    pub fn replace(&mut self, number: u32, object: Object) {
+        self.objects.insert(number, object);
+    }
+
+    pub fn remove(&mut self, number: u32) -> Option<Object> {
+        self.objects.remove(&number)
+    }
+
+    /// What a request's descriptor leads to.
+    pub fn get(&mut self, fd: FdRef<'_>) -> Result<&mut Object, Errno> {
+        let FdRef::Simulated(number) = fd else { return Err(Errno::BADF) };
+        match self.objects.get_mut(&number).ok_or(Errno::BADF)? {
+            Object::Dead => Err(Errno::IO),
+            object => Ok(object),
+        }
+    }
+
+    pub fn socket(&mut self, fd: FdRef<'_>) -> Result<SocketId, Errno> {
+        match self.get(fd)? {
+            Object::Socket(socket) => Ok(*socket),
+            Object::File(_) | Object::Dead => Err(Errno::NOTSOCK),
+        }
+    }
+
+    /// All of them, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Object)> {
+        self.objects.iter().map(|(&number, object)| (number, object))
+    }
+
+    /// The power went: the numbers stay taken until they are closed, but lead nowhere.
+    pub fn die(&mut self) {
+        for object in self.objects.values_mut() {
+            *object = Object::Dead;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_number_that_is_free_is_given_out() {
+        let mut descriptors = Descriptors::new();
+        let numbers: Vec<u32> = (1..=4).map(|id| descriptors.add(Object::Socket(id)).unwrap()).collect();
+        assert_eq!(numbers, [3, 4, 5, 6]);
+        descriptors.remove(5);
+        descriptors.remove(4);
+        assert_eq!(descriptors.add(Object::Dead), Ok(4));
+        assert_eq!(descriptors.add(Object::Dead), Ok(5));
+        assert_eq!(descriptors.add(Object::Dead), Ok(7));
+    }
+}

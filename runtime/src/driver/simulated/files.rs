@@ -1,0 +1,318 @@
+//! Files and directories in memory, and what of them is durable.
+//!
+//! A name leads to an inode; an inode's bytes are what reading sees. Beside them lies what a disk would hold: the durable
+//! names, each inode's durable bytes, and the changes since, which a sync applies and a power cut may lose: see
+//! [`durable`].
+//!
+//! Not modelled: links, permissions beyond the access mode, times of access, holes. A file has at most
+//! [`FILE_BYTES_MAX`] bytes, then writing answers EFBIG.
+
+use std::collections::BTreeMap;
+
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use rustix::io::Errno;
+
+use super::random::Random;
+use crate::op::path::{OpenHow, Statx, StatxTime};
+
+mod durable;
+mod lookup;
+
+pub(super) use durable::Change;
+use durable::Durable;
+use lookup::Location;
+
+/// Every byte of a file lies in memory, so one write far behind the end must not take all of it.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// When the simulated world began, in seconds since 1970: the start of the year 2000.
+const EPOCH_SECONDS: i64 = 946_684_800;
+
+pub(super) type InodeNumber = u64;
+
+const ROOT: InodeNumber = 1;
+
+/// All names and inodes. A path is kept absolute and without a slash at its end, so the root's is empty.
+#[derive(Debug)]
+pub(super) struct FileSystem {
+    names: BTreeMap<Vec<u8>, InodeNumber>,
+    durable_names: BTreeMap<Vec<u8>, InodeNumber>,
+    inodes: BTreeMap<InodeNumber, Inode>,
+    next: InodeNumber,
+}
+
+#[derive(Debug)]
+struct Inode {
+    permissions: u16,
+    created_ns: u64,
+    modified_ns: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Directory,
+    Regular { bytes: Vec<u8>, durable: Durable },
+}
+
+/// An open file description: what `dup(2)` would share.
+#[derive(Debug, Clone)]
+pub(super) struct OpenFile {
+    inode: InodeNumber,
+    cursor: u64,
+    flags: OFlags,
+}
+
+impl OpenFile {
+    /// Whether it is a thing to read from; opened for writing only, it is not.
+    fn is_readable(&self) -> bool {
+        !self.flags.intersects(OFlags::WRONLY | OFlags::PATH)
+    }
+
+    fn is_writable(&self) -> bool {
+        self.flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !self.flags.intersects(OFlags::PATH)
+    }
+
+    pub fn inode(&self) -> InodeNumber {
+        self.inode
+    }
+
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    pub fn move_cursor(&mut self, position: u64) {
+        self.cursor = position;
+    }
+}
+
+/// How a file looks from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileState {
+    pub path: Vec<u8>,
+    pub bytes: Vec<u8>,
+    pub durable: Vec<u8>,
+    pub name_is_durable: bool,
+}
+
+impl FileSystem {
+    /// `/` and `/tmp`.
+    pub fn new() -> FileSystem {
+        let mut files = FileSystem {
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            inodes: BTreeMap::new(),
+            next: ROOT,
+        };
+        files.add(Vec::new(), 0o755, Content::Directory, 0);
+        files.add(b"/tmp".to_vec(), 0o1777, Content::Directory, 0);
+        files.durable_names = files.names.clone();
+        files
+    }
+
+    /// Opens `path`, which starts at the directory `base` if it is relative.
+    pub fn open(&mut self, base: InodeNumber, path: &[u8], how: &OpenHow, now_ns: u64) -> Result<OpenFile, Errno> {
+        let flags = how.flags();
+        if flags.contains(OFlags::TMPFILE) {
+            return Err(Errno::OPNOTSUPP);
+        }
+        if flags.contains(OFlags::CREATE | OFlags::DIRECTORY) {
+            return Err(Errno::INVAL);
+        }
+        let Location { path, directory_wanted } = self.locate(base, path, how.resolve())?;
+        let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        let inode = match self.names.get(&path).copied() {
+            Some(_) if flags.contains(OFlags::CREATE | OFlags::EXCL) => return Err(Errno::EXIST),
+            Some(inode) if self.is_directory(inode) => {
+                if writes || flags.intersects(OFlags::CREATE | OFlags::TRUNC) {
+                    return Err(Errno::ISDIR);
+                }
+                inode
+            }
+            Some(_) if directory_wanted || flags.contains(OFlags::DIRECTORY) => return Err(Errno::NOTDIR),
+            Some(inode) => inode,
+            None if !flags.contains(OFlags::CREATE) => return Err(Errno::NOENT),
+            None if directory_wanted => return Err(Errno::ISDIR),
+            None => {
+                let content = Content::Regular { bytes: Vec::new(), durable: Durable::default() };
+                let permissions = u16::try_from(how.mode().bits() & 0o777).expect("nine bits") & !0o022;
+                self.add(path, permissions, content, now_ns)
+            }
+        };
+        if flags.contains(OFlags::TRUNC) && !flags.contains(OFlags::PATH) {
+            self.change(inode, Change::Resize { len: 0 }, now_ns)?;
+        }
+        Ok(OpenFile { inode, cursor: 0, flags })
+    }
+
+    /// Reads what lies at `offset`; fewer bytes than asked for at the end.
+    pub fn read(&self, file: &OpenFile, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        if !file.is_readable() {
+            return Err(Errno::BADF);
+        }
+        let Content::Regular { bytes, .. } = &self.inode(file.inode)?.content else { return Err(Errno::ISDIR) };
+        let start = usize::try_from(offset).map_or(bytes.len(), |start| start.min(bytes.len()));
+        let count = buf.len().min(bytes.len() - start);
+        buf[..count].copy_from_slice(&bytes[start..start + count]);
+        Ok(count)
+    }
+
+    /// Writes at `offset`, or at the end of a file that is opened to append. Returns how much, and where it ends.
+    pub fn write(&mut self, file: &OpenFile, offset: u64, buf: &[u8], now_ns: u64) -> Result<(usize, u64), Errno> {
+        if !file.is_writable() {
+            return Err(Errno::BADF);
+        }
+        let offset = if file.flags.contains(OFlags::APPEND) { self.len(file.inode)? } else { offset };
+        let room = FILE_BYTES_MAX.saturating_sub(offset);
+        let count = usize::try_from(room).unwrap_or(usize::MAX).min(buf.len());
+        if count == 0 && !buf.is_empty() {
+            return Err(Errno::FBIG);
+        }
+        let end = offset + u64::try_from(count).expect("usize has 64 bits at most");
+        if count > 0 {
+            self.change(file.inode, Change::Write { offset, bytes: buf[..count].to_vec() }, now_ns)?;
+        }
+        if file.flags.intersects(OFlags::SYNC | OFlags::DSYNC) {
+            self.sync(file.inode)?;
+        }
+        Ok((count, end))
+    }
+
+    /// Makes a file's bytes durable, or the names in a directory. As fsync(2) warns, a new file's own name is durable
+    /// only when its directory was synced.
+    pub fn sync(&mut self, number: InodeNumber) -> Result<(), Errno> {
+        let inode = self.inodes.get_mut(&number).ok_or(Errno::IO)?;
+        match &mut inode.content {
+            Content::Regular { durable, .. } => durable.sync(),
+            Content::Directory => self.sync_names(number),
+        }
+        Ok(())
+    }
+
+    /// A sync failed: some of the changes became durable, and the rest never will, since the kernel takes them for
+    /// written from now on.
+    pub fn fail_sync(&mut self, number: InodeNumber, random: &mut Random) {
+        if let Some(Inode { content: Content::Regular { durable, .. }, .. }) = self.inodes.get_mut(&number) {
+            durable.lose_some(random);
+        }
+    }
+
+    /// Tells about `path`, or about `base` itself if the path is empty and may be.
+    pub fn stat(&self, base: InodeNumber, path: &[u8], flags: AtFlags) -> Result<Statx, Errno> {
+        if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) {
+            return self.describe(base);
+        }
+        let Location { path, directory_wanted } = self.locate(base, path, rustix::fs::ResolveFlags::empty())?;
+        let inode = *self.names.get(&path).ok_or(Errno::NOENT)?;
+        if directory_wanted && !self.is_directory(inode) {
+            return Err(Errno::NOTDIR);
+        }
+        self.describe(inode)
+    }
+
+    /// The directory where relative paths start.
+    pub fn current_directory(&self) -> InodeNumber {
+        ROOT
+    }
+
+    /// Where the end of a file is.
+    pub fn len(&self, inode: InodeNumber) -> Result<u64, Errno> {
+        match &self.inode(inode)?.content {
+            Content::Regular { bytes, .. } => Ok(u64::try_from(bytes.len()).expect("usize has 64 bits at most")),
+            Content::Directory => Err(Errno::ISDIR),
+        }
+    }
+
+    /// Puts a file at an absolute path, durably, with the directories that lead there: what the machine had before the
+    /// program ran.
+    pub fn put(&mut self, path: &[u8], bytes: &[u8], now_ns: u64) -> Result<(), Errno> {
+        let slashes = path.iter().enumerate().filter(|&(at, &byte)| at > 0 && byte == b'/');
+        for (at, _) in slashes {
+            let inode = match self.names.get(&path[..at]) {
+                Some(&inode) if self.is_directory(inode) => inode,
+                Some(_) => return Err(Errno::NOTDIR),
+                None => self.add(path[..at].to_vec(), 0o755, Content::Directory, now_ns),
+            };
+            self.durable_names.insert(path[..at].to_vec(), inode);
+        }
+        let how = OpenHow::new(
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::SYNC,
+            rustix::fs::Mode::from_raw_mode(0o644),
+            rustix::fs::ResolveFlags::empty(),
+        );
+        let file = self.open(ROOT, path, &how, now_ns)?;
+        self.write(&file, 0, bytes, now_ns)?;
+        self.sync(file.inode)?;
+        self.durable_names.insert(path.to_vec(), file.inode);
+        Ok(())
+    }
+
+    /// All regular files, in the order of their paths.
+    pub fn list(&self) -> Vec<FileState> {
+        let state = |(path, number): (&Vec<u8>, &InodeNumber)| match &self.inodes.get(number)?.content {
+            Content::Directory => None,
+            Content::Regular { bytes, durable } => Some(FileState {
+                path: path.clone(),
+                bytes: bytes.clone(),
+                durable: durable.bytes().to_vec(),
+                name_is_durable: self.durable_names.get(path) == Some(number),
+            }),
+        };
+        self.names.iter().filter_map(state).collect()
+    }
+
+    fn add(&mut self, path: Vec<u8>, permissions: u16, content: Content, now_ns: u64) -> InodeNumber {
+        let number = self.next;
+        self.next += 1;
+        self.inodes.insert(number, Inode { permissions, created_ns: now_ns, modified_ns: now_ns, content });
+        self.names.insert(path, number);
+        number
+    }
+
+    fn change(&mut self, number: InodeNumber, change: Change, now_ns: u64) -> Result<(), Errno> {
+        let inode = self.inodes.get_mut(&number).ok_or(Errno::IO)?;
+        let Content::Regular { bytes, durable } = &mut inode.content else { return Err(Errno::ISDIR) };
+        change.apply(bytes);
+        durable.note(change);
+        inode.modified_ns = now_ns;
+        Ok(())
+    }
+
+    fn inode(&self, number: InodeNumber) -> Result<&Inode, Errno> {
+        self.inodes.get(&number).ok_or(Errno::IO)
+    }
+
+    fn is_directory(&self, number: InodeNumber) -> bool {
+        self.inodes.get(&number).is_some_and(|inode| matches!(inode.content, Content::Directory))
+    }
+
+    fn describe(&self, number: InodeNumber) -> Result<Statx, Errno> {
+        let inode = self.inode(number)?;
+        let (kind, size, links) = match &inode.content {
+            Content::Directory => (rustix::fs::FileType::Directory, 4096, 2),
+            Content::Regular { bytes, .. } => (rustix::fs::FileType::RegularFile, bytes.len(), 1),
+        };
+        let kind = u16::try_from(kind.as_raw_mode()).expect("a file's mode has 16 bits");
+        let size = u64::try_from(size).expect("usize has 64 bits at most");
+        let mut told = Statx::default();
+        told.mask = (StatxFlags::BASIC_STATS | StatxFlags::BTIME).bits();
+        told.block_size = 4096;
+        told.links = links;
+        told.mode = kind | inode.permissions;
+        told.inode = number;
+        told.size = size;
+        told.blocks = size.div_ceil(512);
+        told.created = moment(inode.created_ns);
+        told.modified = moment(inode.modified_ns);
+        told.changed = told.modified;
+        told.accessed = told.created;
+        Ok(told)
+    }
+}
+
+fn moment(elapsed_ns: u64) -> StatxTime {
+    let mut moment = StatxTime::default();
+    moment.seconds = EPOCH_SECONDS + i64::try_from(elapsed_ns / 1_000_000_000).expect("584 years at most");
+    moment.nanoseconds = u32::try_from(elapsed_ns % 1_000_000_000).expect("below a second");
+    moment
+}

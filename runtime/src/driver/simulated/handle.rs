@@ -1,0 +1,388 @@
+//! The handles by which a test looks at a simulated world and acts on its other side.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, Shutdown};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::descriptors::Object;
+use super::faults::Fault;
+use super::faults::places::{Kind, place};
+use super::network::SocketId;
+use super::world::{Kernel, Shared};
+
+/// A simulated world. Clones are handles of the same one.
+///
+/// What it is asked happens at once, outside the program's time: nothing here waits.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use runtime::{Builder, simulated::{self, Faults}};
+///
+/// let runtime = Builder::new().simulated(7, Faults::none()).build()?;
+/// runtime.block_on(async {
+///     let world = simulated::world();
+///     world.write_file("/etc/motd", b"hello")?;
+///     assert_eq!(world.files()[0].contents, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct World {
+    shared: Arc<Shared>,
+}
+
+/// A descriptor of the program under test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Descriptor {
+    /// Its number.
+    pub number: u32,
+    /// What it leads to, in words.
+    pub what: String,
+}
+
+/// A file of a simulated world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SimulatedFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What reading it gives.
+    pub contents: Vec<u8>,
+    /// What a power cut leaves for sure.
+    pub synced: Vec<u8>,
+    /// Whether its name survives a power cut for sure.
+    pub name_is_synced: bool,
+}
+
+/// One cell of the matrix of ops by faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cell {
+    /// The op's name.
+    pub op: &'static str,
+    /// The fault.
+    pub fault: Fault,
+    /// How often it struck.
+    pub count: u64,
+    /// Why it cannot strike there; then `count` is 0.
+    pub impossible: Option<&'static str>,
+}
+
+impl World {
+    pub(super) fn new(shared: Arc<Shared>) -> World {
+        World { shared }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The number that decides everything here.
+    pub fn seed(&self) -> u64 {
+        self.shared.lock().seed
+    }
+
+    /// How many things the kernel was asked, so far: requests, and further attempts at those that waited.
+    /// [`Faults::at_step`](super::Faults::at_step) counts the same.
+    pub fn steps(&self) -> u64 {
+        self.shared.lock().ledger.steps()
+    }
+
+    /// How much time passed since the world began.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.shared.lock().now_ns())
+    }
+
+    /// A number that the seed decides, for tests that choose what to do.
+    pub fn random_u64(&self) -> u64 {
+        self.shared.lock().draws.next()
+    }
+
+    /// Connects from outside to a listener of the program's, from an address of the world's choice.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody listens there;
+    /// [`TimedOut`](io::ErrorKind::TimedOut) if the backlog is full or the network is cut.
+    pub fn connect(&self, to: SocketAddr) -> io::Result<Peer> {
+        self.connect_as(None, to)
+    }
+
+    /// As [`connect`](World::connect), from an address of yours.
+    ///
+    /// # Errors
+    ///
+    /// As there; and [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody has that address.
+    pub fn connect_from(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Peer> {
+        self.connect_as(Some(from), to)
+    }
+
+    fn connect_as(&self, from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Peer> {
+        let mut kernel = self.shared.lock();
+        let network = &mut kernel.network;
+        let socket = network.socket(family(to), true);
+        let bound = from.map_or(Ok(()), |from| network.bind(socket, from));
+        match bound.and_then(|()| network.connect_now(socket, to)) {
+            Ok(()) => Ok(Peer { shared: self.shared.clone(), socket }),
+            Err(error) => {
+                network.break_off(socket, 0);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Listens outside, for the program to connect to. Port 0 is a free one.
+    ///
+    /// # Errors
+    ///
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody listens there.
+    pub fn listen(&self, at: SocketAddr) -> io::Result<PeerListener> {
+        let mut kernel = self.shared.lock();
+        let network = &mut kernel.network;
+        let socket = network.socket(family(at), true);
+        match network.bind(socket, at).and_then(|()| network.listen(socket, 128)) {
+            Ok(()) => Ok(PeerListener { shared: self.shared.clone(), socket }),
+            Err(error) => {
+                network.break_off(socket, 0);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Cuts the network between the program and the outside. What is sent is sent again, ever more rarely, until the
+    /// network is [mended](World::mend) or TCP gives up, which takes it a quarter of an hour.
+    pub fn cut(&self) {
+        self.shared.lock().network.set_cut(true);
+    }
+
+    /// Mends the network. What was lost arrives when it is next sent again.
+    pub fn mend(&self) {
+        self.shared.lock().network.set_cut(false);
+    }
+
+    /// The power goes, and comes back at once: what was not synced may be lost or torn, all descriptors are dead, and what
+    /// is in flight fails with EIO. Open files anew to see what is left.
+    pub fn power_cut(&self) {
+        self.shared.lock().power_cut();
+    }
+
+    /// The program's open descriptors, in the order of their numbers.
+    pub fn descriptors(&self) -> Vec<Descriptor> {
+        let kernel = self.shared.lock();
+        let described = kernel.descriptors.iter();
+        described.map(|(number, object)| Descriptor { number, what: describe(&kernel, object) }).collect()
+    }
+
+    /// How many descriptors the program has open.
+    pub fn open_descriptors(&self) -> usize {
+        self.shared.lock().descriptors.iter().count()
+    }
+
+    /// All files, in the order of their paths.
+    pub fn files(&self) -> Vec<SimulatedFile> {
+        let files = self.shared.lock().files.list();
+        let public = files.into_iter().map(|file| SimulatedFile {
+            path: std::ffi::OsString::from_vec(file.path).into(),
+            contents: file.bytes,
+            synced: file.durable,
+            name_is_synced: file.name_is_durable,
+        });
+        public.collect()
+    }
+
+    /// Puts a file there, durably, with the directories that lead to it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the path is not absolute, and what opening and writing say.
+    pub fn write_file(&self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+        let path = path.as_ref();
+        if !path.is_absolute() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not absolute", path.display())));
+        }
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        Ok(kernel.files.put(path.as_os_str().as_bytes(), bytes, now_ns)?)
+    }
+
+    /// The whole matrix of ops by faults: how often each fault struck each op, and why it cannot where it cannot.
+    pub fn reached(&self) -> Vec<Cell> {
+        let kernel = self.shared.lock();
+        let cell = |kind: Kind, fault| {
+            let struck = kernel.ledger.reached().find(|&(op, what, _)| (op, what) == (kind, fault));
+            let count = struck.map_or(0, |(_, _, count)| count);
+            Cell { op: kind.name(), fault, count, impossible: place(kind, fault).err() }
+        };
+        Kind::ALL.into_iter().flat_map(|kind| Fault::ALL.map(|fault| cell(kind, fault))).collect()
+    }
+
+    /// What the program asked that is not modelled, and was answered with
+    /// [`Unsupported`](io::ErrorKind::Unsupported).
+    pub fn unsupported(&self) -> Vec<String> {
+        self.shared.lock().unsupported.iter().cloned().collect()
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kernel = self.shared.lock();
+        f.debug_struct("World")
+            .field("seed", &kernel.seed)
+            .field("steps", &kernel.ledger.steps())
+            .field("elapsed", &Duration::from_nanos(kernel.now_ns()))
+            .finish_non_exhaustive()
+    }
+}
+
+fn describe(kernel: &Kernel, object: &Object) -> String {
+    match object {
+        Object::File(file) => format!("file, inode {}", file.inode()),
+        Object::Socket(socket) => match (kernel.network.local(*socket), kernel.network.peer(*socket)) {
+            (Some(local), Some(peer)) => format!("connection {local} to {peer}"),
+            (Some(local), None) => format!("socket at {local}"),
+            (None, _) => "socket".to_owned(),
+        },
+        Object::Dead => "lost with the power".to_owned(),
+    }
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
+}
+
+/// The outer end of a connection with the program. What it does happens at once; what it sends takes time to arrive.
+///
+/// The connection stays open when this is dropped. Clones are the same end.
+#[derive(Clone)]
+pub struct Peer {
+    shared: Arc<Shared>,
+    socket: SocketId,
+}
+
+impl Peer {
+    /// Sends. There is always room: what the program does not read waits outside.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) or [`BrokenPipe`](io::ErrorKind::BrokenPipe) once the
+    /// connection is broken or this direction shut down.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        Ok(kernel.network.send(self.socket, bytes, now_ns).map(drop)?)
+    }
+
+    /// Takes what the program sent since the last time, which makes room for more: 64 KiB at most wait here.
+    pub fn received(&self) -> Vec<u8> {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+        // An end or an error is told by `has_ended`; here only bytes count.
+        while kernel.network.readiness(self.socket).contains(PollFlags::IN)
+            && let Ok(count @ 1..) = kernel.network.receive(self.socket, &mut piece, false, now_ns)
+        {
+            all.extend_from_slice(&piece[..count]);
+        }
+        all
+    }
+
+    /// Shuts down this direction: the program reads an end after what was sent.
+    pub fn shutdown_write(&self) {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        // A connection that is gone needs no end.
+        let _gone = kernel.network.shutdown(self.socket, Shutdown::Write, now_ns);
+    }
+
+    /// Closes. As from any program: with an end, or with a reset if something is unread.
+    pub fn close(&self) {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        kernel.network.close(self.socket, now_ns);
+    }
+
+    /// Resets the connection: what is on its way to the program may still arrive before.
+    pub fn reset(&self) {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        kernel.network.break_off(self.socket, now_ns);
+    }
+
+    /// Whether the program sends no more: it closed or shut down its direction, or the connection broke.
+    pub fn has_ended(&self) -> bool {
+        self.readiness().intersects(PollFlags::RDHUP | PollFlags::ERR | PollFlags::HUP)
+    }
+
+    /// Whether the connection broke, and did not end well.
+    pub fn is_reset(&self) -> bool {
+        self.readiness().contains(PollFlags::ERR)
+    }
+
+    fn readiness(&self) -> PollFlags {
+        self.shared.lock().network.readiness(self.socket)
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed or reset from here.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer at {:?}", self.address().ok())
+    }
+}
+
+/// A listener outside, which the program can connect to.
+#[derive(Clone)]
+pub struct PeerListener {
+    shared: Arc<Shared>,
+    socket: SocketId,
+}
+
+impl PeerListener {
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
+    }
+
+    /// Takes a connection of the program's, if there is one.
+    pub fn accept(&self) -> Option<Peer> {
+        let socket = self.shared.lock().network.accept(self.socket).ok()?;
+        Some(Peer { shared: self.shared.clone(), socket })
+    }
+
+    /// Stops to listen. Connections that were not accepted are reset.
+    pub fn close(&self) {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        kernel.network.close(self.socket, now_ns);
+    }
+}
+
+impl fmt::Debug for PeerListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerListener at {:?}", self.address().ok())
+    }
+}

@@ -1,0 +1,261 @@
+//! Sockets, and the wires between them.
+//!
+//! One host has every address. A socket is the program's, or it stands outside and a test moves it by its handle; both
+//! speak the same protocol. What travels takes time: a SYN, a piece of a stream, a reset is a [`Happening`] on the
+//! network's agenda. What outside sockets are sent arrives at once, so that a test sees all that the program sent.
+//!
+//! Not modelled: datagrams, unix sockets, IPv4 through IPv6 sockets, TIME_WAIT, urgent data.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rustix::io::Errno;
+use rustix::net::AddressFamily;
+
+use super::random::Random;
+
+mod names;
+mod stream;
+mod wire;
+
+pub(super) use stream::STREAM_BYTES_MAX;
+use stream::Stream;
+
+pub(super) type SocketId = u64;
+
+/// The kernel's own limit of connections that wait to be accepted (`net.core.somaxconn`).
+const BACKLOG_MAX: usize = 4096;
+
+/// All sockets.
+#[derive(Debug)]
+pub(super) struct Network {
+    sockets: BTreeMap<SocketId, Socket>,
+    next: SocketId,
+    agenda: BTreeMap<(u64, u64), Happening>,
+    /// How many happenings there were: those of the same moment come in their order.
+    happenings: u64,
+    /// Where the search for a free port goes on.
+    port: u16,
+    /// Nothing passes between the program and the outside.
+    is_cut: bool,
+    /// Sockets that became readable, writable or broken since somebody asked.
+    touched: BTreeSet<SocketId>,
+    random: Random,
+}
+
+#[derive(Debug)]
+struct Socket {
+    family: AddressFamily,
+    local: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    reuses_address: bool,
+    is_outside: bool,
+    /// What the next call answers, once.
+    error: Option<Errno>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Neither listens nor connects.
+    Fresh,
+    Listening { queue: VecDeque<SocketId>, backlog: usize },
+    /// A SYN is out.
+    Connecting,
+    Stream(Stream),
+}
+
+/// Something that travels, or a clock that runs.
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    /// A SYN arrives, for the so many'th time.
+    Syn { from: SocketId, tries: u32 },
+    /// Bytes or an end arrive, after so many tries that a cut wire swallowed.
+    Delivery { from: SocketId, tries: u32 },
+    Reset { to: SocketId, why: Errno },
+}
+
+impl Network {
+    pub fn new(mut random: Random) -> Network {
+        Network {
+            sockets: BTreeMap::new(),
+            next: 1,
+            agenda: BTreeMap::new(),
+            happenings: 0,
+            port: 32_768 + u16::try_from(random.below(20_000)).expect("below 20,000"),
+            is_cut: false,
+            touched: BTreeSet::new(),
+            random,
+        }
+    }
+
+    /// A socket that is nothing yet.
+    pub fn socket(&mut self, family: AddressFamily, is_outside: bool) -> SocketId {
+        self.insert(Socket {
+            family,
+            local: None,
+            peer: None,
+            reuses_address: false,
+            is_outside,
+            error: None,
+            state: State::Fresh,
+        })
+    }
+
+    fn insert(&mut self, socket: Socket) -> SocketId {
+        let id = self.next;
+        self.next += 1;
+        self.sockets.insert(id, socket);
+        id
+    }
+
+    fn get(&mut self, id: SocketId) -> Result<&mut Socket, Errno> {
+        self.sockets.get_mut(&id).ok_or(Errno::IO)
+    }
+
+    pub fn allow_reuse(&mut self, id: SocketId, reuses: bool) -> Result<(), Errno> {
+        self.get(id)?.reuses_address = reuses;
+        Ok(())
+    }
+
+    pub fn local(&self, id: SocketId) -> Option<SocketAddr> {
+        self.sockets.get(&id)?.local
+    }
+
+    pub fn peer(&self, id: SocketId) -> Option<SocketAddr> {
+        let socket = self.sockets.get(&id)?;
+        match socket.state {
+            State::Stream(_) => socket.peer,
+            _ => None,
+        }
+    }
+
+    /// What `getsockname(2)` says of a socket without a name.
+    pub fn unnamed(&self, id: SocketId) -> SocketAddr {
+        match self.sockets.get(&id).map(|socket| socket.family) {
+            Some(AddressFamily::INET6) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            _ => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        }
+    }
+
+    pub fn listen(&mut self, id: SocketId, backlog: i32) -> Result<(), Errno> {
+        let unnamed = self.unnamed(id);
+        let local = match self.local(id) {
+            Some(local) => local,
+            None => self.bind(id, unnamed).map(|()| self.local(id).unwrap_or(unnamed))?,
+        };
+        if self.listener(local).is_some_and(|other| other != id) {
+            return Err(Errno::ADDRINUSE);
+        }
+        // A negative backlog is a very large one, as the kernel takes it.
+        let wanted = usize::try_from(backlog).unwrap_or(BACKLOG_MAX).min(BACKLOG_MAX);
+        match &mut self.get(id)?.state {
+            state @ State::Fresh => *state = State::Listening { queue: VecDeque::new(), backlog: wanted },
+            State::Listening { backlog, .. } => *backlog = wanted,
+            State::Connecting | State::Stream(_) => return Err(Errno::INVAL),
+        }
+        Ok(())
+    }
+
+    /// Starts to connect; the outcome is [`connected`](Network::connected)'s.
+    pub fn connect(&mut self, id: SocketId, to: SocketAddr, now_ns: u64) -> Result<(), Errno> {
+        let socket = self.get(id)?;
+        if (socket.family == AddressFamily::INET) != to.is_ipv4() {
+            return Err(Errno::AFNOSUPPORT);
+        }
+        // How an earlier attempt ended, if nobody was told.
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        match socket.state {
+            State::Fresh => {}
+            State::Listening { .. } | State::Stream(_) => return Err(Errno::ISCONN),
+            State::Connecting => return Err(Errno::ALREADY),
+        }
+        // To connect to no address in particular is to connect to oneself.
+        let to = match to.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => (Ipv4Addr::LOCALHOST, to.port()).into(),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => (Ipv6Addr::LOCALHOST, to.port()).into(),
+            _ => to,
+        };
+        self.name_for(id, to)?;
+        let socket = self.get(id)?;
+        socket.peer = Some(to);
+        socket.state = State::Connecting;
+        let delay = self.random.delay_ns();
+        self.happen(now_ns + delay, Happening::Syn { from: id, tries: 0 });
+        Ok(())
+    }
+
+    /// Whether a connect has come about: EAGAIN while it has not.
+    pub fn connected(&mut self, id: SocketId) -> Result<(), Errno> {
+        let socket = self.get(id)?;
+        match (&socket.state, socket.error.take()) {
+            (_, Some(error)) => Err(error),
+            (State::Stream(_), None) => Ok(()),
+            (State::Connecting, None) => Err(Errno::AGAIN),
+            (State::Fresh | State::Listening { .. }, None) => Err(Errno::CONNABORTED),
+        }
+    }
+
+    /// Takes a connection that waits: EAGAIN if none does.
+    pub fn accept(&mut self, id: SocketId) -> Result<SocketId, Errno> {
+        match &mut self.get(id)?.state {
+            State::Listening { queue, .. } => queue.pop_front().ok_or(Errno::AGAIN),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    /// Whether a connection waits to be accepted.
+    pub fn has_waiting(&self, id: SocketId) -> bool {
+        match self.sockets.get(&id) {
+            Some(Socket { state: State::Listening { queue, .. }, .. }) => !queue.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether there is a connection that could break.
+    pub fn is_connected(&self, id: SocketId) -> bool {
+        match self.sockets.get(&id) {
+            Some(Socket { state: State::Stream(stream), .. }) => stream.other.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Keeps an error for the next call.
+    pub fn tell_later(&mut self, id: SocketId, error: Errno) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.error = Some(error);
+        }
+    }
+
+    /// Takes a connection that waits, and breaks it.
+    pub fn abort_accepted(&mut self, id: SocketId, now_ns: u64) {
+        if let Ok(accepted) = self.accept(id) {
+            self.break_off(accepted, now_ns);
+        }
+    }
+
+    /// Cuts the wires between the program and the outside, or mends them; see [`wire`].
+    pub fn set_cut(&mut self, is_cut: bool) {
+        self.is_cut = is_cut;
+    }
+
+    /// The sockets that became readable, writable or broken since the last time.
+    pub fn take_touched(&mut self) -> BTreeSet<SocketId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// All sockets of the program are gone, as after a power cut; the outside learns of it when it next speaks.
+    pub fn power_cut(&mut self, now_ns: u64) {
+        let ours: Vec<SocketId> =
+            self.sockets.iter().filter(|(_, socket)| !socket.is_outside).map(|(&id, _)| id).collect();
+        for id in ours {
+            if let Some(Socket { state: State::Stream(stream), .. }) = self.sockets.remove(&id)
+                && let Some(other) = stream.other
+            {
+                self.happen(now_ns, Happening::Reset { to: other, why: Errno::CONNRESET });
+            }
+        }
+    }
+}

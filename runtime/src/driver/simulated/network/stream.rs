@@ -1,0 +1,238 @@
+//! One end of a connection: bytes that came, bytes that are on their way, and how each direction ends.
+
+use std::collections::VecDeque;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+
+use super::{Happening, Network, Socket, SocketId, State};
+
+/// How many bytes one direction of a connection holds: sent, and not yet received by the other program.
+pub(in crate::driver::simulated) const STREAM_BYTES_MAX: usize = 64 << 10;
+
+/// An end of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// The other end, until the connection broke.
+    pub other: Option<SocketId>,
+    /// Came, and was not read.
+    pub received: VecDeque<u8>,
+    /// The other end sends no more, and all that it sent is in `received`.
+    pub has_ended: bool,
+    /// Sent, and not there yet.
+    pub outgoing: VecDeque<u8>,
+    /// An end follows what is outgoing.
+    pub end_outgoing: bool,
+    /// A delivery of what is outgoing is on the agenda.
+    pub is_delivering: bool,
+    pub no_more_reads: bool,
+    pub no_more_writes: bool,
+    /// The program closed it; it lives until what is outgoing is there.
+    pub is_closed: bool,
+}
+
+impl Network {
+    /// Takes what came: EAGAIN if nothing did, 0 at the end. With `peek` it stays there.
+    pub fn receive(&mut self, id: SocketId, buf: &mut [u8], peek: bool, now_ns: u64) -> Result<usize, Errno> {
+        let socket = self.get(id)?;
+        let stream = match &mut socket.state {
+            State::Stream(stream) => stream,
+            State::Connecting => return Err(Errno::AGAIN),
+            State::Fresh | State::Listening { .. } => return Err(socket.error.take().unwrap_or(Errno::NOTCONN)),
+        };
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        if stream.received.is_empty() {
+            // What came before the connection broke can still be read; then it is told once that it broke.
+            return match socket.error.take() {
+                Some(error) => Err(error),
+                None if stream.has_ended || stream.no_more_reads => Ok(0),
+                None => Err(Errno::AGAIN),
+            };
+        }
+        let count = buf.len().min(stream.received.len());
+        for (place, &byte) in buf.iter_mut().zip(&stream.received) {
+            *place = byte;
+        }
+        if !peek {
+            stream.received.drain(..count);
+            if let Some(other) = stream.other {
+                self.make_room(other, now_ns);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Sends what there is room for: EAGAIN if there is none.
+    pub fn send(&mut self, id: SocketId, buf: &[u8], now_ns: u64) -> Result<usize, Errno> {
+        let room = self.room(id);
+        let socket = self.get(id)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        let is_outside = socket.is_outside;
+        let stream = match &mut socket.state {
+            State::Stream(stream) => stream,
+            State::Connecting => return Err(Errno::AGAIN),
+            State::Fresh | State::Listening { .. } => return Err(Errno::PIPE),
+        };
+        if stream.no_more_writes {
+            return Err(Errno::PIPE);
+        }
+        // A test says what it says: the outside has all the room it wants.
+        let count = if is_outside { buf.len() } else { buf.len().min(room) };
+        if count == 0 && !buf.is_empty() {
+            return Err(Errno::AGAIN);
+        }
+        stream.outgoing.extend(&buf[..count]);
+        self.dispatch(id, now_ns);
+        Ok(count)
+    }
+
+    pub fn shutdown(&mut self, id: SocketId, how: Shutdown, now_ns: u64) -> Result<(), Errno> {
+        let (read, write) = match how {
+            Shutdown::Read => (true, false),
+            Shutdown::Write => (false, true),
+            Shutdown::Both => (true, true),
+        };
+        let socket = self.get(id)?;
+        match &mut socket.state {
+            State::Stream(stream) => {
+                stream.no_more_reads |= read;
+                if write && !stream.no_more_writes {
+                    stream.no_more_writes = true;
+                    stream.end_outgoing = true;
+                }
+            }
+            // A listener that is shut down for reading is none any more; who waits in it is turned away.
+            State::Listening { queue, .. } if read => {
+                let queue = std::mem::take(queue);
+                socket.state = State::Fresh;
+                for waiting in queue {
+                    self.break_off(waiting, now_ns);
+                }
+            }
+            State::Listening { .. } | State::Fresh | State::Connecting => return Err(Errno::NOTCONN),
+        }
+        self.touched.insert(id);
+        self.dispatch(id, now_ns);
+        Ok(())
+    }
+
+    /// The program has no descriptor of it any more.
+    pub fn close(&mut self, id: SocketId, now_ns: u64) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        match &mut socket.state {
+            State::Stream(stream) if stream.other.is_some() => {
+                if !stream.received.is_empty() {
+                    // Bytes that nobody will read: the sender must not think that they were.
+                    self.break_off(id, now_ns);
+                    return;
+                }
+                stream.is_closed = true;
+                stream.no_more_reads = true;
+                if !stream.no_more_writes {
+                    stream.no_more_writes = true;
+                    stream.end_outgoing = true;
+                }
+                self.dispatch(id, now_ns);
+                self.forget_if_done(id);
+            }
+            State::Listening { queue, .. } => {
+                let queue = std::mem::take(queue);
+                self.sockets.remove(&id);
+                for waiting in queue {
+                    self.break_off(waiting, now_ns);
+                }
+            }
+            State::Stream(_) | State::Fresh | State::Connecting => {
+                self.sockets.remove(&id);
+            }
+        }
+    }
+
+    /// Ends a socket and resets its other end.
+    pub fn break_off(&mut self, id: SocketId, now_ns: u64) {
+        if let Some(Socket { state: State::Stream(stream), .. }) = self.sockets.remove(&id)
+            && let Some(other) = stream.other
+        {
+            self.send_reset(other, now_ns);
+        }
+    }
+
+    /// The connection breaks for both ends; this one is told by what it does next.
+    pub fn reset_both(&mut self, id: SocketId, now_ns: u64) {
+        if let Some(Socket { state: State::Stream(Stream { other: Some(other), .. }), .. }) = self.sockets.get(&id) {
+            let other = *other;
+            self.send_reset(other, now_ns);
+        }
+        self.arrive_reset(id, Errno::CONNRESET);
+    }
+
+    fn send_reset(&mut self, to: SocketId, now_ns: u64) {
+        let delay = self.random.delay_ns();
+        let is_outside = self.sockets.get(&to).is_some_and(|socket| socket.is_outside);
+        if is_outside && !self.is_cut {
+            self.arrive_reset(to, Errno::CONNRESET);
+        } else {
+            self.happen(now_ns + delay, Happening::Reset { to, why: Errno::CONNRESET });
+        }
+    }
+
+    /// A reset is there: nothing more comes or goes.
+    pub(super) fn arrive_reset(&mut self, id: SocketId, why: Errno) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let State::Stream(stream) = &mut socket.state else { return };
+        if stream.is_closed {
+            self.sockets.remove(&id);
+            return;
+        }
+        // Who was told of the end before learns that writing is over, as Linux has it.
+        socket.error = Some(if stream.has_ended { Errno::PIPE } else { why });
+        stream.other = None;
+        stream.has_ended = true;
+        stream.no_more_writes = true;
+        stream.end_outgoing = false;
+        stream.outgoing.clear();
+        self.touched.insert(id);
+    }
+
+    /// What `poll(2)` would say.
+    pub fn readiness(&self, id: SocketId) -> PollFlags {
+        let Some(socket) = self.sockets.get(&id) else { return PollFlags::ERR | PollFlags::HUP };
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::ERR | PollFlags::IN | PollFlags::OUT, socket.error.is_some());
+        match &socket.state {
+            State::Fresh => events |= PollFlags::OUT | PollFlags::HUP,
+            State::Connecting => {}
+            State::Listening { queue, .. } => events.set(PollFlags::IN, !queue.is_empty()),
+            State::Stream(stream) => {
+                let is_over = stream.has_ended || stream.no_more_reads;
+                events |= if is_over { PollFlags::IN | PollFlags::RDHUP } else { PollFlags::empty() };
+                events |= if stream.received.is_empty() { PollFlags::empty() } else { PollFlags::IN };
+                let is_writable = stream.no_more_writes || self.room(id) > 0;
+                events |= if is_writable { PollFlags::OUT } else { PollFlags::empty() };
+                events |= if is_over && stream.no_more_writes { PollFlags::HUP } else { PollFlags::empty() };
+            }
+        }
+        events
+    }
+
+    /// How much more this end may send now.
+    fn room(&self, id: SocketId) -> usize {
+        let Some(Socket { state: State::Stream(stream), .. }) = self.sockets.get(&id) else { return 0 };
+        let unread = match stream.other.and_then(|other| self.sockets.get(&other)) {
+            Some(Socket { state: State::Stream(other), .. }) => other.received.len(),
+            _ => 0,
+        };
+        STREAM_BYTES_MAX.saturating_sub(stream.outgoing.len() + unread)
+    }
+
+    /// The other end has read: there is room again, and what had to wait at the sender's goes on.
+    fn make_room(&mut self, sender: SocketId, now_ns: u64) {
+        self.touched.insert(sender);
+        self.dispatch(sender, now_ns);
+    }
+}

@@ -1,0 +1,471 @@
+//! What the simulated kernel does for each request. The matches are exhaustive: a new op is named here by the compiler.
+//!
+//! Memory of an op is touched here and nowhere else, and that is when its answer is given, never before: as late as a
+//! kernel may.
+
+use rustix::event::PollFlags;
+use rustix::fs::{AtFlags, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
+
+use super::descriptors::Object;
+use super::faults::Fault;
+use super::faults::places::Kind;
+use super::files::InodeNumber;
+use super::network::SocketId;
+use super::world::Kernel;
+use crate::fd::FdRef;
+use crate::op::Request;
+use crate::op::address::SocketAddress;
+use crate::op::file::{FileRequest, Position};
+use crate::op::path::PathRequest;
+use crate::op::ready::{Interest, ReadyRequest};
+use crate::op::socket::{End, SocketOption, SocketRequest};
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) enum Served {
+    /// It is answered.
+    Done(Result<Given, Errno>),
+    /// It waits for this socket.
+    Waits(SocketId),
+}
+
+/// A good answer.
+#[derive(Debug)]
+pub(super) enum Given {
+    Count(usize),
+    /// A new descriptor, which belongs to whoever gets this.
+    Fd(u32),
+}
+
+/// How a request is served, and how far it got.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// It may wait until it can be done; otherwise EAGAIN.
+    pub may_wait: bool,
+    /// Bytes that were transferred already, for one that wants all of them; 1 for a connect that has begun.
+    pub progress: usize,
+}
+
+impl From<Errno> for Served {
+    fn from(error: Errno) -> Served {
+        Served::Done(Err(error))
+    }
+}
+
+impl Served {
+    fn count(counted: Result<usize, Errno>) -> Served {
+        Served::Done(counted.map(Given::Count))
+    }
+
+    fn nothing(done: Result<(), Errno>) -> Served {
+        Served::count(done.map(|()| 0))
+    }
+}
+
+impl Kernel {
+    /// Does what is asked, if it can be done now.
+    pub fn serve(&mut self, request: &mut Request<'_>, attempt: &mut Attempt) -> Served {
+        self.ledger.step();
+        let kind = Kind::of(request);
+        if self.ledger.strikes(Fault::PowerCut, kind) {
+            self.power_cut();
+        }
+        if let Some(error) = self.failure(request, kind, attempt) {
+            return error.into();
+        }
+        match request {
+            Request::Nop => Served::count(Ok(0)),
+            Request::File(request) => self.serve_file(request, attempt),
+            Request::Path(request) => self.serve_path(request),
+            Request::Socket(request) => self.serve_socket(request, attempt),
+            Request::Ready(ReadyRequest::Poll { fd, interest, .. }) => self.poll(*fd, *interest),
+        }
+    }
+
+    fn serve_file(&mut self, request: &mut FileRequest<'_>, attempt: &mut Attempt) -> Served {
+        match request {
+            FileRequest::Read { fd, buf, position, flags } => match self.descriptors.get(*fd) {
+                Ok(Object::File(_)) => Served::count(self.read_file(*fd, buf, *position)),
+                Ok(Object::Socket(_)) if *position != Position::Cursor => Errno::SPIPE.into(),
+                Ok(Object::Socket(socket)) => {
+                    let socket = *socket;
+                    let flags = if flags.contains(ReadWriteFlags::NOWAIT) { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
+                    self.recv(socket, buf, flags, attempt)
+                }
+                Ok(Object::Dead) => Errno::IO.into(),
+                Err(error) => error.into(),
+            },
+            FileRequest::Write { fd, buf, position, flags } => match self.descriptors.get(*fd) {
+                Ok(Object::File(_)) => Served::count(self.write_file(*fd, buf, *position, *flags)),
+                Ok(Object::Socket(_)) if *position != Position::Cursor => Errno::SPIPE.into(),
+                Ok(Object::Socket(socket)) => {
+                    let socket = *socket;
+                    let flags = if flags.contains(ReadWriteFlags::NOWAIT) { SendFlags::DONTWAIT } else { SendFlags::empty() };
+                    self.send(socket, buf, flags, false, attempt)
+                }
+                Ok(Object::Dead) => Errno::IO.into(),
+                Err(error) => error.into(),
+            },
+            FileRequest::Fsync { fd, .. } => Served::nothing(self.inode_of(*fd).and_then(|inode| self.files.sync(inode))),
+            FileRequest::Close { fd } => match fd.take() {
+                Some(fd) => {
+                    self.discarded.push(fd);
+                    Served::count(Ok(0))
+                }
+                None => Errno::BADF.into(),
+            },
+        }
+    }
+
+    fn read_file(&mut self, fd: FdRef<'_>, buf: &mut [u8], position: Position) -> Result<usize, Errno> {
+        let len = self.shortened(Kind::Read, buf.len());
+        let Object::File(file) = self.descriptors.get(fd)? else { return Err(Errno::BADF) };
+        let offset = match position {
+            Position::At(offset) => offset,
+            Position::Cursor => file.cursor(),
+        };
+        let count = self.files.read(file, offset, &mut buf[..len])?;
+        if position == Position::Cursor {
+            file.move_cursor(offset + u64::try_from(count).expect("usize has 64 bits at most"));
+        }
+        Ok(count)
+    }
+
+    fn write_file(
+        &mut self,
+        fd: FdRef<'_>,
+        buf: &[u8],
+        position: Position,
+        flags: ReadWriteFlags,
+    ) -> Result<usize, Errno> {
+        let len = self.shortened(Kind::Write, buf.len());
+        let now_ns = self.now_ns();
+        let Object::File(file) = self.descriptors.get(fd)? else { return Err(Errno::BADF) };
+        let offset = match position {
+            Position::At(offset) => offset,
+            Position::Cursor => file.cursor(),
+        };
+        let (count, end) = self.files.write(file, offset, &buf[..len], now_ns)?;
+        if flags.intersects(ReadWriteFlags::SYNC | ReadWriteFlags::DSYNC) {
+            self.files.sync(file.inode())?;
+        }
+        if position == Position::Cursor {
+            file.move_cursor(end);
+        }
+        Ok(count)
+    }
+
+    fn serve_path(&mut self, request: &mut PathRequest<'_>) -> Served {
+        match request {
+            PathRequest::Open { dir, path, how } => {
+                let now_ns = self.now_ns();
+                let opened = self
+                    .base(*dir, path.to_bytes())
+                    .and_then(|base| self.files.open(base, path.to_bytes(), how, now_ns))
+                    .and_then(|file| self.descriptors.add(Object::File(file)));
+                Served::Done(opened.map(Given::Fd))
+            }
+            PathRequest::Statx { dir, path, flags, out, .. } => {
+                let told = if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) {
+                    self.inode_of(*dir)
+                } else {
+                    self.base(*dir, path.to_bytes())
+                };
+                let told = told.and_then(|base| self.files.stat(base, path.to_bytes(), *flags));
+                Served::nothing(told.map(|told| **out = told))
+            }
+        }
+    }
+
+    /// The directory that a path starts from. An absolute one needs none.
+    fn base(&mut self, dir: FdRef<'_>, path: &[u8]) -> Result<InodeNumber, Errno> {
+        match dir {
+            FdRef::Os(fd) if is_current(fd) => Ok(self.files.current_directory()),
+            _ if path.starts_with(b"/") => Ok(self.files.current_directory()),
+            dir => self.inode_of(dir),
+        }
+    }
+
+    fn inode_of(&mut self, fd: FdRef<'_>) -> Result<InodeNumber, Errno> {
+        match (fd, self.descriptors.get(fd)) {
+            (FdRef::Os(fd), _) if is_current(fd) => Ok(self.files.current_directory()),
+            (_, Ok(Object::File(file))) => Ok(file.inode()),
+            // As fsync(2) and openat2(2) say of something that is no file.
+            (_, Ok(Object::Socket(_) | Object::Dead)) => Err(Errno::INVAL),
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    fn serve_socket(&mut self, request: &mut SocketRequest<'_>, attempt: &mut Attempt) -> Served {
+        match request {
+            SocketRequest::Socket { family, kind, .. } => {
+                if ![AddressFamily::INET, AddressFamily::INET6].contains(family) || *kind != SocketType::STREAM {
+                    self.unsupported.insert(format!("{request:?}"));
+                    return Errno::OPNOTSUPP.into();
+                }
+                let socket = self.network.socket(*family, false);
+                Served::Done(self.descriptors.add(Object::Socket(socket)).map(Given::Fd))
+            }
+            SocketRequest::Accept { fd, peer } => self.accept(*fd, peer.as_deref_mut(), attempt),
+            SocketRequest::Bind { fd, .. }
+            | SocketRequest::Listen { fd, .. }
+            | SocketRequest::Connect { fd, .. }
+            | SocketRequest::Recv { fd, .. }
+            | SocketRequest::Send { fd, .. }
+            | SocketRequest::Shutdown { fd, .. }
+            | SocketRequest::Name { fd, .. }
+            | SocketRequest::SetOption { fd, .. } => match self.descriptors.socket(*fd) {
+                Ok(socket) => self.serve_open_socket(socket, request, attempt),
+                Err(error) => error.into(),
+            },
+        }
+    }
+
+    fn serve_open_socket(&mut self, socket: SocketId, request: &mut SocketRequest<'_>, attempt: &mut Attempt) -> Served {
+        let now_ns = self.now_ns();
+        match request {
+            SocketRequest::Bind { address, .. } => match address.ip() {
+                Ok(address) => Served::nothing(self.network.bind(socket, address)),
+                Err(_) => Errno::AFNOSUPPORT.into(),
+            },
+            SocketRequest::Listen { backlog, .. } => Served::nothing(self.network.listen(socket, *backlog)),
+            SocketRequest::Connect { address, .. } => self.connect(socket, address, attempt),
+            SocketRequest::Recv { buf, flags, .. } => self.recv(socket, buf, *flags, attempt),
+            SocketRequest::Send { buf, flags, whole, .. } => self.send(socket, buf, *flags, *whole, attempt),
+            SocketRequest::Shutdown { how, .. } => Served::nothing(self.network.shutdown(socket, *how, now_ns)),
+            SocketRequest::Name { end, address, .. } => {
+                let name = match end {
+                    End::Local => Some(self.network.local(socket).unwrap_or_else(|| self.network.unnamed(socket))),
+                    End::Peer => self.network.peer(socket),
+                };
+                let named = name.ok_or(Errno::NOTCONN);
+                Served::nothing(named.map(|name| **address = SocketAddress::from(name)))
+            }
+            SocketRequest::SetOption { option: SocketOption::NoDelay(_), .. } => Served::count(Ok(0)),
+            SocketRequest::SetOption { option: SocketOption::ReuseAddress(reuses), .. } => {
+                Served::nothing(self.network.allow_reuse(socket, *reuses))
+            }
+            SocketRequest::Socket { .. } | SocketRequest::Accept { .. } => unreachable!("served before"),
+        }
+    }
+
+    fn connect(&mut self, socket: SocketId, address: &SocketAddress, attempt: &mut Attempt) -> Served {
+        let Ok(address) = address.ip() else { return Errno::AFNOSUPPORT.into() };
+        if attempt.progress == 0 {
+            match self.network.connect(socket, address, self.now_ns()) {
+                Ok(()) if attempt.may_wait => attempt.progress = 1,
+                Ok(()) => return Errno::INPROGRESS.into(),
+                Err(error) => return error.into(),
+            }
+        }
+        match self.network.connected(socket) {
+            Err(Errno::AGAIN) => Served::Waits(socket),
+            outcome => Served::nothing(outcome),
+        }
+    }
+
+    fn accept(&mut self, fd: FdRef<'_>, peer: Option<&mut SocketAddress>, attempt: &Attempt) -> Served {
+        let listener = match self.descriptors.socket(fd) {
+            Ok(listener) => listener,
+            Err(error) => return error.into(),
+        };
+        // The number is taken first, as the kernel does, so that a connection is not taken in vain.
+        let number = match self.descriptors.add(Object::Dead) {
+            Ok(number) => number,
+            Err(error) => return error.into(),
+        };
+        match self.network.accept(listener) {
+            Ok(accepted) => {
+                self.descriptors.replace(number, Object::Socket(accepted));
+                if let (Some(room), Some(name)) = (peer, self.network.peer(accepted)) {
+                    *room = SocketAddress::from(name);
+                }
+                Served::Done(Ok(Given::Fd(number)))
+            }
+            Err(error) => {
+                self.descriptors.remove(number);
+                if error == Errno::AGAIN && attempt.may_wait { Served::Waits(listener) } else { error.into() }
+            }
+        }
+    }
+
+    fn recv(&mut self, socket: SocketId, buf: &mut [u8], flags: RecvFlags, attempt: &mut Attempt) -> Served {
+        let may_wait = attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
+        let peek = flags.contains(RecvFlags::PEEK);
+        let wants_all = flags.contains(RecvFlags::WAITALL) && may_wait && !peek;
+        let len = if wants_all { buf.len() } else { self.shortened(Kind::Recv, buf.len()) };
+        loop {
+            let received = self.network.receive(socket, &mut buf[attempt.progress..len], peek, self.now_ns());
+            match received {
+                Ok(count) if wants_all && count > 0 && attempt.progress + count < len => attempt.progress += count,
+                Err(Errno::AGAIN) if may_wait => return Served::Waits(socket),
+                other => return self.transferred(socket, other, attempt),
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        socket: SocketId,
+        buf: &[u8],
+        flags: SendFlags,
+        whole: bool,
+        attempt: &mut Attempt,
+    ) -> Served {
+        let may_wait = attempt.may_wait && !flags.contains(SendFlags::DONTWAIT);
+        let wants_all = whole && may_wait;
+        let len = if wants_all { buf.len() } else { self.shortened(Kind::Send, buf.len()) };
+        loop {
+            let sent = self.network.send(socket, &buf[attempt.progress..len], self.now_ns());
+            match sent {
+                Ok(count) if wants_all && attempt.progress + count < len => attempt.progress += count,
+                Err(Errno::AGAIN) if may_wait => return Served::Waits(socket),
+                other => return self.transferred(socket, other, attempt),
+            }
+        }
+    }
+
+    /// Counts what went before; an error after that is for the next call to tell.
+    fn transferred(&mut self, socket: SocketId, last: Result<usize, Errno>, attempt: &Attempt) -> Served {
+        match last {
+            Ok(count) => Served::count(Ok(attempt.progress + count)),
+            Err(error) if attempt.progress == 0 => error.into(),
+            Err(error) => {
+                self.network.tell_later(socket, error);
+                Served::count(Ok(attempt.progress))
+            }
+        }
+    }
+
+    fn poll(&mut self, fd: FdRef<'_>, interest: Interest) -> Served {
+        let wanted = PollFlags::from_bits_retain(interest.bits()) | PollFlags::ERR | PollFlags::HUP;
+        let (ready, socket) = match self.descriptors.get(fd) {
+            Ok(Object::Socket(socket)) => {
+                let socket = *socket;
+                (self.network.readiness(socket), Some(socket))
+            }
+            // A file is always ready, though slow.
+            Ok(Object::File(_) | Object::Dead) => (PollFlags::IN | PollFlags::OUT, None),
+            Err(error) => return error.into(),
+        };
+        let ready = ready & wanted;
+        match socket {
+            Some(socket) if ready.is_empty() => Served::Waits(socket),
+            _ => Served::count(Ok(usize::from(ready.bits()))),
+        }
+    }
+
+    /// The socket whose readiness a poll asks about.
+    pub fn polled_socket(&mut self, request: &Request<'_>) -> Option<SocketId> {
+        match request {
+            Request::Ready(ReadyRequest::Poll { fd, .. }) => self.descriptors.socket(*fd).ok(),
+            _ => None,
+        }
+    }
+
+    /// How much of `len` bytes is transferred: all, or less.
+    fn shortened(&mut self, kind: Kind, len: usize) -> usize {
+        if len > 1 && self.ledger.strikes(Fault::Short, kind) { self.schedule.up_to(len - 1) } else { len }
+    }
+
+    /// The error that strikes a request instead of its being served.
+    fn failure(&mut self, request: &mut Request<'_>, kind: Kind, attempt: &Attempt) -> Option<Errno> {
+        // What has transferred something tells that first; faults strike the next request.
+        if attempt.progress > 0 {
+            return None;
+        }
+        if is_impatient(request, attempt.may_wait) && self.ledger.strikes(Fault::WouldBlock, kind) {
+            return Some(Errno::AGAIN);
+        }
+        let on_disk = self.is_on_disk(request);
+        let errors = [
+            (Fault::Interrupted, Errno::INTR, attempt.may_wait),
+            (Fault::Canceled, Errno::CANCELED, attempt.may_wait && on_disk),
+            (Fault::NoBuffers, Errno::NOBUFS, true),
+            (Fault::DescriptorsFull, Errno::MFILE, true),
+            (Fault::NoMemory, Errno::NOMEM, true),
+            (Fault::NoSpace, Errno::NOSPC, on_disk && !is_open_of_old(request)),
+            (Fault::IoError, Errno::IO, on_disk),
+        ];
+        for (fault, error, is_possible) in errors {
+            if is_possible && self.ledger.strikes(fault, kind) {
+                self.suffer(request, error);
+                return Some(error);
+            }
+        }
+        self.reset(request, kind)
+    }
+
+    /// What an error leaves behind.
+    fn suffer(&mut self, request: &mut Request<'_>, error: Errno) {
+        match request {
+            Request::File(FileRequest::Fsync { fd, .. }) if matches!(error, Errno::IO | Errno::NOSPC) => {
+                if let Ok(inode) = self.inode_of(*fd) {
+                    self.files.fail_sync(inode, &mut self.schedule);
+                }
+            }
+            // The descriptor is gone whatever close(2) answers.
+            Request::File(FileRequest::Close { fd }) => self.discarded.extend(fd.take()),
+            _ => {}
+        }
+    }
+
+    /// Breaks the connection that a request is about. What then answers is what the request finds.
+    fn reset(&mut self, request: &Request<'_>, kind: Kind) -> Option<Errno> {
+        let Request::Socket(
+            SocketRequest::Recv { fd, .. } | SocketRequest::Send { fd, .. } | SocketRequest::Accept { fd, .. },
+        ) = request
+        else {
+            return None;
+        };
+        let socket = self.descriptors.socket(*fd).ok()?;
+        let now_ns = self.now_ns();
+        if self.network.has_waiting(socket) {
+            return self.ledger.strikes(Fault::Reset, kind).then(|| {
+                self.network.abort_accepted(socket, now_ns);
+                Errno::CONNABORTED
+            });
+        }
+        if self.network.is_connected(socket) && self.ledger.strikes(Fault::Reset, kind) {
+            self.network.reset_both(socket, now_ns);
+        }
+        None
+    }
+
+    fn is_on_disk(&mut self, request: &Request<'_>) -> bool {
+        match request {
+            Request::Path(_) => true,
+            Request::File(
+                FileRequest::Read { fd, .. } | FileRequest::Write { fd, .. } | FileRequest::Fsync { fd, .. },
+            ) => matches!(self.descriptors.get(*fd), Ok(Object::File(_))),
+            Request::File(FileRequest::Close { fd }) => {
+                fd.as_ref().is_some_and(|fd| matches!(self.descriptors.get(fd.borrow()), Ok(Object::File(_))))
+            }
+            Request::Nop | Request::Socket(_) | Request::Ready(_) => false,
+        }
+    }
+}
+
+fn is_current(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    std::os::fd::AsRawFd::as_raw_fd(&fd) == std::os::fd::AsRawFd::as_raw_fd(&rustix::fs::CWD)
+}
+
+/// Whether a request answers EAGAIN rather than wait.
+fn is_impatient(request: &Request<'_>, may_wait: bool) -> bool {
+    match request {
+        Request::File(FileRequest::Read { flags, .. } | FileRequest::Write { flags, .. }) => {
+            flags.contains(ReadWriteFlags::NOWAIT)
+        }
+        Request::Socket(SocketRequest::Recv { flags, .. }) => !may_wait || flags.contains(RecvFlags::DONTWAIT),
+        Request::Socket(SocketRequest::Send { flags, .. }) => !may_wait || flags.contains(SendFlags::DONTWAIT),
+        Request::Socket(SocketRequest::Accept { .. }) => !may_wait,
+        _ => false,
+    }
+}
+
+/// Whether it opens a file without making one, which takes no space.
+fn is_open_of_old(request: &Request<'_>) -> bool {
+    matches!(request, Request::Path(PathRequest::Open { how, .. }) if !how.flags().contains(OFlags::CREATE))
+}

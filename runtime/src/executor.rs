@@ -1,0 +1,86 @@
+//! One core's loop: run what is ready, fire timers, take mail, wait on the driver.
+//!
+//! Tasks never enter the kernel. One enter a turn submits what they asked for and waits for what comes: when nobody is
+//! ready, when so much is queued that it pays, or when the turn has lasted long enough that others must be heard.
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use crate::core::Core;
+use crate::driver::Park;
+use crate::time::{Duration, Instant};
+
+/// So many polls make a turn, however many tasks are ready.
+const POLLS_MAX: u32 = 61;
+/// So long a turn may last before sockets, timers and other threads are looked at.
+const TURN_MAX: Duration = Duration::from_micros(200);
+/// Reading the clock costs as much as a small poll, so it is not read after each.
+const POLLS_PER_CLOCK: u32 = 16;
+
+/// Runs the core until `future` is done. Tasks that are not done stay, for the next time.
+///
+/// # Panics
+///
+/// If `future` does, and if the driver is lost for good.
+pub(crate) fn block_on<F: Future>(core: &Rc<Core>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = core.tasks.root();
+    let mut context = Context::from_waker(&waker);
+    waker.wake_by_ref();
+    loop {
+        if let Poll::Ready(output) = run_turn(core, &mut || future.as_mut().poll(&mut context)) {
+            // What the last tasks asked for (a cancel, a write that nobody waits for) must not lie about.
+            wait(core, Park::No);
+            return output;
+        }
+        turn_over(core);
+    }
+}
+
+/// Runs ready tasks, and the root when it is woken, until there are none or the turn is over.
+fn run_turn<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
+    let mut began = None;
+    for polls in 1..=POLLS_MAX {
+        core.refill_inline();
+        let is_root = core.tasks.take_root_wake();
+        if is_root {
+            if let Poll::Ready(output) = root() {
+                return Poll::Ready(output);
+            }
+            core.refill_inline();
+        }
+        let is_task = core.tasks.run_next();
+        if !is_root && !is_task || core.is_due() {
+            break;
+        }
+        if polls % POLLS_PER_CLOCK == 0 {
+            let now = Instant::now();
+            if now.duration_since(*began.get_or_insert(now)) > TURN_MAX {
+                break;
+            }
+        }
+    }
+    Poll::Pending
+}
+
+/// Hears of the world: other threads, timers, the driver. Waits for it if nobody is ready.
+fn turn_over(core: &Core) {
+    core.ticks.set(core.ticks.get() + 1);
+    core.tasks.accept_mail();
+    core.fire_timers();
+    if core.tasks.is_ready() {
+        wait(core, Park::No);
+    } else if core.inbox.prepare_to_park() {
+        wait(core, Park::Until(core.next_timer()));
+        core.inbox.unparked();
+    }
+    core.answer_alarm();
+}
+
+fn wait(core: &Core, park: Park) {
+    if let Err(error) = core.wait(park) {
+        panic!("the {} driver of this core is lost: {error}", core.metrics().driver);
+    }
+}

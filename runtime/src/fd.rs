@@ -1,0 +1,176 @@
+//! Descriptors: whose they are, who shares them, and when they close.
+//!
+//! A descriptor closes when its last reference goes, never under somebody who still uses it: an op in flight holds a
+//! [`SharedFd`], so `close(2)` comes after its last reply. Nothing in flight means that the drop closes at once.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A descriptor: the operating system's, or one of a simulated kernel.
+///
+/// It closes itself when it is dropped.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Fd {
+    /// A descriptor of this process.
+    Os(OwnedFd),
+    /// A descriptor of a simulated kernel.
+    Simulated(SimulatedFd),
+}
+
+impl Fd {
+    /// Borrows the descriptor, for a request.
+    #[inline]
+    pub fn borrow(&self) -> FdRef<'_> {
+        match self {
+            Fd::Os(fd) => FdRef::Os(fd.as_fd()),
+            Fd::Simulated(fd) => FdRef::Simulated(fd.0.number),
+        }
+    }
+}
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Fd {
+        Fd::Os(fd)
+    }
+}
+
+/// A descriptor number of a simulated kernel, which hears of it when this is dropped.
+///
+/// A thin pointer: replies carry descriptors, and those of the real kernel should not pay for this.
+pub struct SimulatedFd(Box<Simulated>);
+
+struct Simulated {
+    number: u32,
+    kernel: Arc<dyn SimulatedKernel>,
+}
+
+/// What a [`SimulatedFd`] needs of the kernel it belongs to.
+pub(crate) trait SimulatedKernel: Send + Sync {
+    /// The last reference to the descriptor `number` went.
+    fn close(&self, number: u32);
+}
+
+impl SimulatedFd {
+    pub(crate) fn new(number: u32, kernel: Arc<dyn SimulatedKernel>) -> SimulatedFd {
+        SimulatedFd(Box::new(Simulated { number, kernel }))
+    }
+}
+
+impl fmt::Debug for SimulatedFd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "simulated {}", self.0.number)
+    }
+}
+
+impl Drop for SimulatedFd {
+    fn drop(&mut self) {
+        self.0.kernel.close(self.0.number);
+    }
+}
+
+/// A borrowed descriptor, as a request names it.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum FdRef<'a> {
+    /// A descriptor of this process.
+    Os(BorrowedFd<'a>),
+    /// A descriptor of a simulated kernel.
+    Simulated(u32),
+}
+
+impl<'a> FdRef<'a> {
+    /// The number that an SQE carries. A simulated descriptor never gets there: -1 answers EBADF.
+    #[inline]
+    pub(crate) fn number(self) -> RawFd {
+        match self {
+            FdRef::Os(fd) => fd.as_raw_fd(),
+            FdRef::Simulated(_) => -1,
+        }
+    }
+
+    /// The descriptor, for a plain syscall.
+    ///
+    /// # Errors
+    ///
+    /// EBADF for a descriptor of a simulated kernel: it means nothing to this one.
+    #[inline]
+    pub fn os(self) -> rustix::io::Result<BorrowedFd<'a>> {
+        match self {
+            FdRef::Os(fd) => Ok(fd),
+            FdRef::Simulated(_) => Err(rustix::io::Errno::BADF),
+        }
+    }
+}
+
+impl fmt::Debug for FdRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FdRef::Os(fd) => write!(f, "fd {}", fd.as_raw_fd()),
+            FdRef::Simulated(number) => write!(f, "simulated {number}"),
+        }
+    }
+}
+
+/// A descriptor that a handle and its ops in flight share on one core.
+///
+/// Cloning counts a reference, without an atomic. The last one to go closes.
+#[derive(Clone, Debug)]
+pub struct SharedFd(Rc<Fd>);
+
+impl SharedFd {
+    /// Shares `fd`.
+    pub fn new(fd: impl Into<Fd>) -> SharedFd {
+        SharedFd(Rc::new(fd.into()))
+    }
+
+    /// Borrows the descriptor, for a request.
+    #[inline]
+    pub fn borrow(&self) -> FdRef<'_> {
+        self.0.borrow()
+    }
+
+    /// The operating system's descriptor, for a plain syscall.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) for a simulated one.
+    pub fn os(&self) -> io::Result<BorrowedFd<'_>> {
+        match &*self.0 {
+            Fd::Os(fd) => Ok(fd.as_fd()),
+            Fd::Simulated(fd) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{fd:?} belongs to a simulated kernel: no plain system call reaches it"),
+            )),
+        }
+    }
+
+    /// How many references there are: 1 when no op in flight uses the descriptor and no clone of the handle lives.
+    pub fn references(&self) -> usize {
+        Rc::strong_count(&self.0)
+    }
+
+    /// The descriptor, if this is its last reference.
+    ///
+    /// # Errors
+    ///
+    /// Gives itself back while others share it.
+    pub fn try_into_fd(self) -> Result<Fd, SharedFd> {
+        Rc::try_unwrap(self.0).map_err(SharedFd)
+    }
+}
+
+impl AsFd for SharedFd {
+    /// # Panics
+    ///
+    /// For a descriptor of a simulated kernel, which has no number in this process.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &*self.0 {
+            Fd::Os(fd) => fd.as_fd(),
+            Fd::Simulated(fd) => panic!("{fd:?} belongs to a simulated kernel and has no descriptor in this process"),
+        }
+    }
+}

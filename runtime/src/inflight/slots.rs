@@ -1,0 +1,382 @@
+//! The life of an op in flight.
+//!
+//! ```text
+//!             poll                    reply                  take
+//!  start ─► Waiting ───────────────► Done ─────────────────► (gone)
+//!              │ drop                  │ drop
+//!              ▼                       ▼
+//!           Orphaned ── reply ──► abandon ───────────────► (gone)
+//!
+//!  a stream: Streaming ── reply with more ──► one item queued      ── last reply ──► Streaming with an end ──► (gone)
+//! ```
+//!
+//! A slot is freed by the last reply only, whatever the future does: until then the kernel may write into the op. Keys
+//! carry a generation, so a reply that comes twice finds nobody.
+//!
+//! Nothing foreign runs in here: what is to be woken, abandoned or finished is handed out.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::held::{Answer, Came, Held};
+use crate::op::OnDrop;
+use crate::task::Notify;
+
+/// Names a slot, and its use: replies to an earlier use find nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// As `user_data`. Never below 2^32: those are the ring's own names.
+    #[inline]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// From `user_data`.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Key {
+        // The halves of what `to_bits` made.
+        Key { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+/// A reply, as a driver hands it over.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The last one.
+    Last(Key, Answer),
+    /// One of many.
+    More(Key, Came),
+}
+
+/// What a reply asks for, once the core's state is free again.
+#[must_use]
+pub(crate) enum Consequence {
+    /// Wake who waits.
+    Wake(Notify),
+    /// Nobody waits: the op deals with it.
+    Abandon(Held, Answer),
+    /// Nobody waits for this item: only what it brought is dropped.
+    Drop(std::io::Result<crate::op::Reply>),
+    /// Nothing.
+    Nothing,
+}
+
+/// What became of an op whose future was dropped.
+#[must_use]
+pub(crate) enum Orphan {
+    /// The driver has it: ask it to stop.
+    Cancel,
+    /// The driver has it, and shall finish it.
+    Finish,
+    /// The last reply was there already: the op deals with it. Items that nobody took are dropped.
+    Answered(Held, Answer, VecDeque<std::io::Result<crate::op::Reply>>),
+    /// There is no such op (any more).
+    Gone,
+}
+
+/// What a stream has for its reader.
+pub(crate) enum Next {
+    /// An item.
+    Item(std::io::Result<crate::op::Reply>),
+    /// The end.
+    Last(Held, Answer),
+    /// Nothing yet.
+    Nothing,
+}
+
+struct Slot {
+    /// Of the op that is in it; 0, which no key has, when it is free.
+    generation: u32,
+    state: State,
+    held: Option<Held>,
+}
+
+enum State {
+    /// Where the next free slot is.
+    Free(u32),
+    Waiting(Notify),
+    Done(Answer),
+    Orphaned,
+    Streaming(Box<Stream>),
+}
+
+/// Items that came and were not taken yet.
+///
+/// Bound: what the kernel sends before its multishot is cancelled; who starts a stream sees [`Slots::unread`] and cancels.
+struct Stream {
+    items: VecDeque<std::io::Result<crate::op::Reply>>,
+    last: Option<Answer>,
+    reader: Option<Notify>,
+}
+
+/// The ops in flight of one core. Freed slots are used again, last one first.
+pub(crate) struct Slots {
+    slots: Vec<Slot>,
+    first_free: u32,
+    len: usize,
+    generation: u32,
+}
+
+/// The end of the list of free slots.
+const NONE: u32 = u32::MAX;
+
+impl Slots {
+    pub fn new() -> Slots {
+        Slots { slots: Vec::new(), first_free: NONE, len: 0, generation: 0 }
+    }
+
+    /// How many ops have not had their last reply, or had it and nobody took it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Takes an op in: somebody waits for its one reply.
+    #[inline]
+    pub fn insert(&mut self, held: Held, waiter: Notify) -> Key {
+        self.insert_as(held, State::Waiting(waiter))
+    }
+
+    /// Takes an op in that has many replies.
+    pub fn insert_stream(&mut self, held: Held) -> Key {
+        let stream = Stream { items: VecDeque::new(), last: None, reader: None };
+        self.insert_as(held, State::Streaming(Box::new(stream)))
+    }
+
+    #[inline]
+    fn insert_as(&mut self, held: Held, state: State) -> Key {
+        // 0 is left out, so that no key looks like one of the ring's own names.
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let generation = self.generation;
+        let index = self.first_free;
+        self.len += 1;
+        match self.slots.get_mut(index as usize) {
+            Some(slot) => {
+                if let State::Free(next) = slot.state {
+                    self.first_free = next;
+                }
+                // A free slot holds nothing to drop, which the compiler does not see.
+                std::mem::forget(std::mem::replace(slot, Slot { generation, state, held: Some(held) }));
+                Key { index, generation }
+            }
+            None => self.insert_new(Slot { generation, state, held: Some(held) }),
+        }
+    }
+
+    #[cold]
+    fn insert_new(&mut self, slot: Slot) -> Key {
+        let key = Key { index: self.slots.len() as u32, generation: slot.generation };
+        assert!(key.index < NONE, "2^32 ops in flight on one core");
+        self.slots.push(slot);
+        key
+    }
+
+    #[inline]
+    fn get(&mut self, key: Key) -> Option<&mut Slot> {
+        self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)
+    }
+
+    /// Frees the slot, which is in use.
+    #[inline]
+    fn remove(&mut self, key: Key) -> (State, Held) {
+        let slot = &mut self.slots[key.index as usize];
+        slot.generation = 0;
+        self.len -= 1;
+        let state = std::mem::replace(&mut slot.state, State::Free(self.first_free));
+        self.first_free = key.index;
+        (state, slot.held.take().expect("a slot in use holds an op"))
+    }
+
+    /// A reply came.
+    #[inline]
+    pub fn deliver(&mut self, event: Event) -> Consequence {
+        match event {
+            Event::Last(key, answer) => self.deliver_last(key, answer),
+            Event::More(key, came) => self.deliver_item(key, came),
+        }
+    }
+
+    #[inline]
+    fn deliver_last(&mut self, key: Key, answer: Answer) -> Consequence {
+        if let Some(slot) = self.get(key)
+            && let State::Waiting(Notify::Task(task)) = slot.state
+        {
+            // By far the most common. There is nothing in the old state to drop, which the compiler does not see.
+            std::mem::forget(std::mem::replace(&mut slot.state, State::Done(answer)));
+            return Consequence::Wake(Notify::Task(task));
+        }
+        self.deliver_last_otherwise(key, answer)
+    }
+
+    #[cold]
+    fn deliver_last_otherwise(&mut self, key: Key, answer: Answer) -> Consequence {
+        let Some(slot) = self.get(key) else {
+            debug_assert!(false, "a reply under key {key:?}, which nobody has");
+            return Consequence::Nothing;
+        };
+        match &mut slot.state {
+            State::Waiting(_) => match std::mem::replace(&mut slot.state, State::Done(answer)) {
+                State::Waiting(waiter) => Consequence::Wake(waiter),
+                _ => unreachable!("it was waiting"),
+            },
+            State::Orphaned => Consequence::Abandon(self.remove(key).1, answer),
+            State::Streaming(stream) => {
+                stream.last = Some(answer);
+                stream.reader.take().map_or(Consequence::Nothing, Consequence::Wake)
+            }
+            State::Done(_) | State::Free(_) => {
+                debug_assert!(false, "two last replies under key {key:?}");
+                Consequence::Nothing
+            }
+        }
+    }
+
+    #[cold]
+    fn deliver_item(&mut self, key: Key, came: Came) -> Consequence {
+        let Some(Slot { state, held: Some(held), .. }) = self.get(key) else {
+            debug_assert!(false, "an item under key {key:?}, which nobody has");
+            return Consequence::Nothing;
+        };
+        let item = came.item(held);
+        match state {
+            State::Streaming(stream) => {
+                stream.items.push_back(item);
+                stream.reader.take().map_or(Consequence::Nothing, Consequence::Wake)
+            }
+            State::Waiting(_) | State::Done(_) | State::Orphaned | State::Free(_) => Consequence::Drop(item),
+        }
+    }
+
+    /// The op and its answer, if that came.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such op: the runtime that it belonged to has ended.
+    #[inline]
+    pub fn poll(&mut self, key: Key) -> Option<(Held, Answer)> {
+        match self.get(key).map(|slot| &slot.state) {
+            Some(State::Done(_)) => match self.remove(key) {
+                (State::Done(answer), held) => Some((held, answer)),
+                _ => unreachable!("it was done"),
+            },
+            Some(_) => None,
+            None => panic!("an op of a runtime that has ended is polled"),
+        }
+    }
+
+    /// Who waits for the reply, to compare and replace. `None` when nobody can.
+    pub fn waiter(&mut self, key: Key) -> Option<&mut Notify> {
+        match &mut self.get(key)?.state {
+            State::Waiting(waiter) => Some(waiter),
+            State::Done(_) | State::Orphaned | State::Streaming(_) | State::Free(_) => None,
+        }
+    }
+
+    /// What a stream has.
+    pub fn next(&mut self, key: Key) -> Next {
+        let Some(slot) = self.get(key) else { panic!("a stream of a runtime that has ended is polled") };
+        let State::Streaming(stream) = &mut slot.state else { return Next::Nothing };
+        if let Some(item) = stream.items.pop_front() {
+            return Next::Item(item);
+        }
+        match stream.last.take() {
+            Some(answer) => Next::Last(self.remove(key).1, answer),
+            None => Next::Nothing,
+        }
+    }
+
+    /// Remembers who reads a stream, and hands out who did so before.
+    pub fn set_reader(&mut self, key: Key, reader: Notify) -> Option<Notify> {
+        match self.get(key).map(|slot| &mut slot.state) {
+            Some(State::Streaming(stream)) => stream.reader.replace(reader),
+            _ => Some(reader),
+        }
+    }
+
+    /// How many items of a stream nobody has taken.
+    pub fn unread(&mut self, key: Key) -> usize {
+        match self.get(key).map(|slot| &slot.state) {
+            Some(State::Streaming(stream)) => stream.items.len(),
+            _ => 0,
+        }
+    }
+
+    /// The future is dropped. What is handed out may run foreign code when it is dropped.
+    pub fn orphan(&mut self, key: Key) -> (Orphan, Option<Notify>) {
+        let Some(slot) = self.get(key) else { return (Orphan::Gone, None) };
+        if slot.is_answered() {
+            return match self.remove(key) {
+                (State::Done(answer), held) => (Orphan::Answered(held, answer, VecDeque::new()), None),
+                (State::Streaming(stream), held) => match stream.last {
+                    Some(answer) => (Orphan::Answered(held, answer, stream.items), stream.reader),
+                    None => unreachable!("it had its last reply"),
+                },
+                _ => unreachable!("it had its last reply"),
+            };
+        }
+        let orphan = match slot.held.as_ref().map(Held::on_drop) {
+            Some(OnDrop::Finish) => Orphan::Finish,
+            Some(OnDrop::Cancel) | None => Orphan::Cancel,
+        };
+        match std::mem::replace(&mut slot.state, State::Orphaned) {
+            State::Waiting(waiter) => (orphan, Some(waiter)),
+            State::Streaming(stream) => {
+                // Items that nobody took close what they brought; that is our own code, not a foreign Drop.
+                drop(stream.items);
+                (orphan, stream.reader)
+            }
+            State::Orphaned | State::Done(_) | State::Free(_) => (orphan, None),
+        }
+    }
+
+    /// The keys of all ops, for the end of the runtime.
+    pub fn keys(&self) -> Vec<Key> {
+        self.in_use().map(|(key, _, _)| key).collect()
+    }
+
+    /// How many ops still wait for their last reply.
+    pub fn unanswered(&self) -> usize {
+        self.in_use().filter(|(_, slot, _)| !slot.is_answered()).count()
+    }
+
+    /// A line for each op, for dumps.
+    pub fn describe(&self) -> Vec<String> {
+        let line = |(key, slot, held): (Key, &Slot, &Held)| {
+            let state = match &slot.state {
+                State::Waiting(_) => "waiting",
+                State::Done(_) => "done, not read",
+                State::Orphaned => "orphaned",
+                State::Streaming(_) => "streaming",
+                State::Free(_) => "free",
+            };
+            format!("op {key:?}: {} ({state})", held.name())
+        };
+        self.in_use().map(line).collect()
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = (Key, &Slot, &Held)> {
+        self.slots.iter().zip(0..).filter_map(|(slot, index)| {
+            Some((Key { index, generation: slot.generation }, slot, slot.held.as_ref()?))
+        })
+    }
+}
+
+impl Slot {
+    fn is_answered(&self) -> bool {
+        match &self.state {
+            State::Done(_) => true,
+            State::Streaming(stream) => stream.last.is_some(),
+            State::Waiting(_) | State::Orphaned | State::Free(_) => false,
+        }
+    }
+}

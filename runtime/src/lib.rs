@@ -1,0 +1,85 @@
+//! Gimmal's runtime: an async runtime for Linux on io_uring, one thread a core, one ring a core, each SQE a future.
+//!
+//! ```
+//! #[runtime::main]
+//! async fn main() -> std::io::Result<()> {
+//!     runtime::submit(runtime::op::Nop).await?;
+//!     println!("the kernel answered");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Files and sockets with std's names are in the crates `fs` and `net`; this one has what they stand on.
+//!
+//! # Architecture
+//!
+//! Five words mean one thing each. An **op** owns what the kernel will touch. Its **request** borrows from it and says what
+//! to do. A **driver** services requests. A **reply** comes back under the key of the **slot** where the op waits.
+//!
+//! ```text
+//!  file.read_at_owned(buf, 0) ─► Read{fd,buf,position} ─► Submit, a lazy future                 op/file.rs, inflight.rs
+//!  first poll            ─► Held::place: op in its cell, op.request() ─► slot ─► driver.start   no system call
+//!  nothing ready         ─► driver.wait(until) ─► io_uring_enter ─► CQE ─► slot: Waiting → Done
+//!  (borrow ends)         ─► the waiting task is queued                                          core.rs, executor.rs
+//!  second poll           ─► slot: Done → op.finish(reply) ─► Ok((n, buf))
+//!  dropped in between    ─► Waiting → Orphaned, cancel queued; the last reply runs op.abandon and frees the slot
+//! ```
+//!
+//! | to … | look in |
+//! | --- | --- |
+//! | **add an op** | the file of its family in `op/`: struct, request, `sqe`, `call`, `finish`, about 25 lines; the compiler names the match arms |
+//! | see how memory stays put | `inflight/held.rs` (who may open the op), `inflight/slots.rs` (its life, drawn) |
+//! | see the kernel being asked | `driver.rs` (the contract), then `driver/{ring,fallback,simulated}.rs` |
+//! | see who runs when | `executor.rs` (the loop), `core.rs` (what a core owns), `task.rs`, `inbox.rs` (other threads) |
+//! | find a limit | [`Builder`] |
+//!
+//! Layers, arrows to the right only: `net, fs ─► runtime ─► executor ─► task, time, inbox, inflight ─► core ─► slots,
+//! held, driver, blocking ─► op ─► fd, buf`. `op` knows no driver and no task; no driver matches on a request, except the
+//! simulated one, which *is* a kernel.
+//!
+//! # Invariants
+//!
+//! - `unsafe` stands only in the files marked `[unsafe]`, and each block answers its contract.
+//! - A request borrows from its op and nothing else; nobody touches the op until the last reply.
+//! - Nothing foreign (waker, `request`, `finish`, `abandon`, Drop) runs while the core's state is borrowed.
+//! - A driver gives each key exactly one last reply and touches nothing after it.
+//! - What the kernel may touch is released at the last reply, or leaked and reported. Closing a ring does not stop a disk.
+//! - No byte, connection or descriptor is lost or leaked by dropping a future.
+//! - No allocation per op in steady state; no lock and no atomic read-modify-write on a core's own fast path.
+//! - Every queue, pool, loop and wait has a stated bound.
+//! - Idle costs nothing.
+
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("gimmal runs on Linux: it is built on io_uring, and on epoll where that is missing");
+
+pub mod buf;
+pub mod call;
+pub mod entry;
+pub mod fd;
+pub mod op;
+pub mod signal;
+pub mod simulated;
+pub mod testing;
+pub mod time;
+
+mod blocking;
+mod core;
+mod driver;
+mod executor;
+mod inbox;
+mod inflight;
+mod metrics;
+mod runtime;
+mod sync;
+mod task;
+
+pub use gimmal_macros::{main, test};
+
+pub use crate::blocking::spawn_blocking;
+pub use crate::driver::setup::Feature;
+pub use crate::inflight::{Deadline, Replies, Step, Submit, replies, submit};
+pub use crate::metrics::{Metrics, metrics};
+pub use crate::runtime::{Builder, Choice, Runtime};
+pub use crate::task::{JoinError, JoinHandle, YieldNow, spawn, yield_now};

@@ -1,0 +1,320 @@
+//! Ops and requests: who owns what the kernel touches, what is asked, what comes back.
+//!
+//! An [`Op`] owns everything that the kernel will read or write: buffers, paths, addresses. Its [`Request`] borrows from
+//! it, so the compiler checks that each pointer the kernel gets lives in the op. A driver services the request, and the
+//! op's [`finish`](Op::finish) turns the [`Reply`] into what the caller wanted.
+//!
+//! **To add an op**, open the file of its family. There stand, top to bottom: the struct that owns, what it asks, how a
+//! ring is asked (`sqe`), and which plain syscall does the same (`call`). The matches are exhaustive: the compiler names
+//! what is missing.
+
+use std::io;
+
+use io_uring::squeue;
+use rustix::io::Errno;
+
+use crate::fd::Fd;
+
+pub mod address;
+pub mod file;
+pub mod path;
+pub mod ready;
+pub mod socket;
+
+/// No transfer is longer: the kernel caps reads and writes here, and refuses longer receives (`MAX_RW_COUNT`).
+pub const LEN_MAX: usize = 0x7fff_f000;
+
+/// The largest offset. Above it lie the kernel's special values: `u64::MAX` would read at the cursor, and move it.
+pub const OFFSET_MAX: u64 = 0x7fff_ffff_ffff_ffff;
+
+/// Something that the kernel is asked to do, and all it needs for that.
+///
+/// Safe to implement: a request can only borrow from the op, and nobody touches the op until the last reply.
+pub trait Op: Sized + 'static {
+    /// What the caller gets.
+    type Output;
+
+    /// What happens when nobody waits for the reply any more.
+    const ON_DROP: OnDrop = OnDrop::Cancel;
+
+    /// Refuses what the kernel would misread, before it sees it.
+    ///
+    /// # Errors
+    ///
+    /// What [`finish`](Op::finish) shall get instead of a reply.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What is asked. Called once, when the op lies where it stays until the last reply.
+    fn request(&mut self) -> Request<'_>;
+
+    /// The last reply came, and somebody waits for it.
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output;
+
+    /// The last reply came, and nobody waits for it. What was opened must not leak, what was received must not be lost.
+    ///
+    /// By default everything is dropped, which closes a descriptor.
+    fn abandon(self, reply: io::Result<Reply>) {
+        drop((self, reply));
+    }
+}
+
+/// An op with many replies.
+pub trait StreamOp: Op {
+    /// One of them.
+    type Item;
+
+    /// Turns a reply that is not the last into an item.
+    ///
+    /// There is no `self` here: before the last reply the kernel has the op, and even a shared borrow would alias that.
+    fn item(reply: io::Result<Reply>) -> Self::Item;
+}
+
+/// What happens to an op whose future is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDrop {
+    /// The kernel is asked to stop; it may have been faster.
+    Cancel,
+    /// It runs to its end, since half of it done would be worse.
+    Finish,
+}
+
+/// What a driver is asked: **the seam**. It borrows from an op and says what to do, in plain data.
+///
+/// Its `Debug` prints kind, descriptor, length and offset, never bytes.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// Nothing, and an answer. `IORING_OP_NOP`.
+    Nop,
+    /// Open files: [`file`].
+    File(file::FileRequest<'a>),
+    /// Names in the file system: [`path`].
+    Path(path::PathRequest<'a>),
+    /// Sockets: [`socket`].
+    Socket(socket::SocketRequest<'a>),
+    /// Readiness: [`ready`].
+    Ready(ready::ReadyRequest<'a>),
+}
+
+impl<'a> Request<'a> {
+    /// How a ring is asked; `None` where only a plain syscall does it. The pointers in the entry are good until the op's
+    /// last reply.
+    #[inline]
+    pub(crate) fn sqe(&mut self) -> Option<squeue::Entry> {
+        match self {
+            Request::Nop => Some(io_uring::opcode::Nop::new().build()),
+            Request::File(request) => Some(request.sqe()),
+            Request::Path(request) => Some(request.sqe()),
+            Request::Socket(request) => request.sqe(),
+            Request::Ready(request) => Some(request.sqe()),
+        }
+    }
+
+    /// Does the same by a plain syscall, on this thread. It blocks only where [`way`](Request::way) says pool.
+    pub(crate) fn call(&mut self) -> Answered {
+        match self {
+            Request::Nop => Ok(Reply::Count(0)),
+            Request::File(request) => request.call(),
+            Request::Path(request) => request.call(),
+            Request::Socket(request) => request.call(),
+            Request::Ready(request) => request.call(),
+        }
+    }
+
+    /// Does the same by a plain syscall that never blocks, where the [way](Request::way) is [`Way::Ready`].
+    pub(crate) fn attempt(&mut self) -> Attempt {
+        match self {
+            Request::File(request) => request.attempt(),
+            // A signal must not look like an empty socket: the next edge may never come.
+            _ => Attempt::from(rustix::io::retry_on_intr(|| self.call())),
+        }
+    }
+
+    /// Whether an attempt before any wait would most likely be in vain.
+    pub(crate) fn expects_to_wait(&self) -> bool {
+        match self {
+            Request::Nop | Request::File(_) | Request::Path(_) => false,
+            Request::Socket(request) => request.expects_to_wait(),
+            Request::Ready(_) => true,
+        }
+    }
+
+    /// How many replies are wanted.
+    pub(crate) fn replies(&self) -> Replies {
+        match self {
+            Request::Nop | Request::File(_) | Request::Path(_) => Replies::One,
+            Request::Socket(request) => request.replies(),
+            Request::Ready(request) => request.replies(),
+        }
+    }
+
+    /// Whether the plain syscall can block, and if so, what tells that it will not.
+    pub(crate) fn way(&self) -> Way<'a> {
+        match self {
+            Request::Nop => Way::Inline,
+            Request::File(request) => request.way(),
+            Request::Path(_) => Way::Pool,
+            Request::Socket(request) => request.way(),
+            Request::Ready(request) => request.way(),
+        }
+    }
+
+    /// What kind of value answers. A descriptor must not be mistaken for a number.
+    #[inline]
+    pub(crate) fn yields(&self) -> Yields {
+        match self {
+            Request::Nop | Request::Ready(_) | Request::File(_) => Yields::Count,
+            Request::Path(request) => request.yields(),
+            Request::Socket(request) => request.yields(),
+        }
+    }
+}
+
+/// How a request is serviced without a ring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way<'a> {
+    /// The plain syscall never blocks.
+    Inline,
+    /// [`Request::attempt`] says so where it would block; then these events on the descriptor tell when to try again. A
+    /// descriptor that epoll refuses (a regular file) is always ready in that sense, but slow: it goes to the pool.
+    Ready(crate::fd::FdRef<'a>, ready::Interest),
+    /// It may block for as long as a disk takes: the blocking pool's.
+    Pool,
+}
+
+/// What an attempt that never blocks came to.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// This is the answer.
+    Done(Answered),
+    /// Not ready: nothing was done.
+    NotYet,
+    /// This descriptor knows no call that cannot block: nothing was done, and the blocking pool must do it.
+    MayBlock,
+}
+
+impl From<Answered> for Attempt {
+    #[inline]
+    fn from(answered: Answered) -> Attempt {
+        match answered {
+            Err(Errno::AGAIN) => Attempt::NotYet,
+            answered => Attempt::Done(answered),
+        }
+    }
+}
+
+/// How many replies a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replies {
+    /// One.
+    One,
+    /// One each time the descriptor gets ready anew, until it is cancelled or fails.
+    OneAnEdge,
+    /// As many as there are each time, until it is cancelled or fails.
+    All,
+}
+
+/// What kind of value answers a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Yields {
+    /// A count, or 0.
+    Count,
+    /// A new descriptor.
+    Fd,
+}
+
+/// What a plain syscall answered.
+pub(crate) type Answered = Result<Reply, Errno>;
+
+/// What came back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reply {
+    /// A count, a mask of events, or 0.
+    Count(usize),
+    /// A new descriptor, which closes itself if nobody takes it.
+    Fd(Fd),
+}
+
+impl Reply {
+    /// The count.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if a descriptor came back: the request asked for one.
+    #[inline]
+    pub fn count(self) -> io::Result<usize> {
+        match self {
+            Reply::Count(count) => Ok(count),
+            Reply::Fd(fd) => Err(mistyped(&format!("descriptor {fd:?}"), "a count")),
+        }
+    }
+
+    /// The descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if a count came back: the request asked for one.
+    #[inline]
+    pub fn fd(self) -> io::Result<Fd> {
+        match self {
+            Reply::Fd(fd) => Ok(fd),
+            Reply::Count(count) => Err(mistyped(&format!("count {count}"), "a descriptor")),
+        }
+    }
+}
+
+#[cold]
+fn mistyped(got: &str, wanted: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the reply is {got} where the op wants {wanted}"))
+}
+
+/// Nothing, and an answer: measures what an op costs. `IORING_OP_NOP` (5.1).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nop;
+
+impl Op for Nop {
+    type Output = io::Result<()>;
+
+    #[inline]
+    fn request(&mut self) -> Request<'_> {
+        Request::Nop
+    }
+
+    #[inline]
+    fn finish(self, reply: io::Result<Reply>) -> io::Result<()> {
+        reply.map(drop)
+    }
+}
+
+/// How many of `len` bytes one transfer may ask for.
+#[inline]
+pub(crate) fn len_asked(len: usize) -> u32 {
+    // The cap fits u32 by far.
+    len.min(LEN_MAX) as u32
+}
+
+/// Refuses an offset that the kernel would take for something else.
+pub(crate) fn check_offset(offset: u64) -> io::Result<()> {
+    if offset > OFFSET_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("offset {offset} is beyond the largest file offset, {OFFSET_MAX}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a read into nothing: its 0 would look like the end of the file.
+pub(crate) fn check_room(len: usize) -> io::Result<()> {
+    if len == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the buffer is empty: reading fills up to a buffer's length, not its capacity",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! Ops on open files: read, write, sync, close.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::AsRawFd;
+
+use io_uring::{opcode, squeue, types};
+use rustix::fs::FileType;
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+
+use super::{
+    Answered, Attempt, OnDrop, Op, Reply, Request, Way, check_offset, check_room, len_asked, ready, ready::Interest,
+};
+use crate::buf::{BufResult, IoBuf, IoBufMut, with_buf};
+use crate::fd::{Fd, FdRef, SharedFd};
+
+/// Where in a file a transfer starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// So many bytes from the start; the cursor stays.
+    At(u64),
+    /// At the cursor, which moves. Also what pipes, terminals and sockets want.
+    Cursor,
+}
+
+impl Position {
+    /// As the kernel's `off_t`: -1 is the cursor.
+    #[inline]
+    fn offset(self) -> u64 {
+        match self {
+            Position::At(offset) => offset,
+            Position::Cursor => u64::MAX,
+        }
+    }
+
+    fn check(self) -> io::Result<()> {
+        match self {
+            Position::At(offset) => check_offset(offset),
+            Position::Cursor => Ok(()),
+        }
+    }
+}
+
+/// What is asked of an open file.
+#[non_exhaustive]
+pub enum FileRequest<'a> {
+    /// Read into `buf`.
+    Read {
+        /// The file.
+        fd: FdRef<'a>,
+        /// Filled from its start.
+        buf: &'a mut [u8],
+        /// Where in the file.
+        position: Position,
+        /// `NOWAIT` answers EAGAIN instead of waiting for a disk.
+        flags: ReadWriteFlags,
+    },
+    /// Write from `buf`.
+    Write {
+        /// The file.
+        fd: FdRef<'a>,
+        /// Written from its start.
+        buf: &'a [u8],
+        /// Where in the file.
+        position: Position,
+        /// As for reads.
+        flags: ReadWriteFlags,
+    },
+    /// Make what was written durable.
+    Fsync {
+        /// The file.
+        fd: FdRef<'a>,
+        /// Only the data, and of the metadata what reading it back needs.
+        data_only: bool,
+    },
+    /// Close. Whoever services it takes the descriptor out, except a ring, whose kernel closes the number.
+    Close {
+        /// The file.
+        fd: &'a mut Option<Fd>,
+    },
+}
+
+impl<'a> FileRequest<'a> {
+    #[inline]
+    pub(super) fn sqe(&mut self) -> squeue::Entry {
+        match self {
+            FileRequest::Read { fd, buf, position, flags } => {
+                opcode::Read::new(types::Fd(fd.number()), buf.as_mut_ptr(), len_asked(buf.len()))
+                    .offset(position.offset())
+                    .rw_flags(rw_flags(*flags))
+                    .build()
+            }
+            FileRequest::Write { fd, buf, position, flags } => {
+                opcode::Write::new(types::Fd(fd.number()), buf.as_ptr(), len_asked(buf.len()))
+                    .offset(position.offset())
+                    .rw_flags(rw_flags(*flags))
+                    .build()
+            }
+            FileRequest::Fsync { fd, data_only } => {
+                let flags = if *data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
+                opcode::Fsync::new(types::Fd(fd.number())).flags(flags).build()
+            }
+            FileRequest::Close { fd } => opcode::Close::new(types::Fd(number_of(fd))).build(),
+        }
+    }
+
+    pub(super) fn call(&mut self) -> Answered {
+        let count = match self {
+            FileRequest::Read { fd, buf, position, flags } => {
+                let len = buf.len().min(super::LEN_MAX);
+                let buf = &mut buf[..len];
+                match position {
+                    Position::Cursor if flags.is_empty() => rustix::io::read(fd.os()?, buf)?,
+                    Position::At(offset) if flags.is_empty() => rustix::io::pread(fd.os()?, buf, *offset)?,
+                    _ => rustix::io::preadv2(fd.os()?, &mut [IoSliceMut::new(buf)], position.offset(), *flags)?,
+                }
+            }
+            FileRequest::Write { fd, buf, position, flags } => {
+                let buf = &buf[..buf.len().min(super::LEN_MAX)];
+                match position {
+                    Position::Cursor if flags.is_empty() => rustix::io::write(fd.os()?, buf)?,
+                    Position::At(offset) if flags.is_empty() => rustix::io::pwrite(fd.os()?, buf, *offset)?,
+                    _ => rustix::io::pwritev2(fd.os()?, &[IoSlice::new(buf)], position.offset(), *flags)?,
+                }
+            }
+            FileRequest::Fsync { fd, data_only: true } => rustix::fs::fdatasync(fd.os()?).map(|()| 0)?,
+            FileRequest::Fsync { fd, data_only: false } => rustix::fs::fsync(fd.os()?).map(|()| 0)?,
+            FileRequest::Close { fd } => fd.take().map(|_closed| 0).ok_or(Errno::BADF)?,
+        };
+        Ok(Reply::Count(count))
+    }
+
+    /// Never blocks, except where somebody else takes what [`ready::poll_now`] saw: a terminal or an old kernel's pipe,
+    /// whose driver knows no `RWF_NOWAIT`, read by two at once.
+    pub(super) fn attempt(&mut self) -> Attempt {
+        let asked = match self {
+            FileRequest::Read { flags, .. } | FileRequest::Write { flags, .. } => flags,
+            FileRequest::Fsync { .. } | FileRequest::Close { .. } => return Attempt::MayBlock,
+        };
+        let before = std::mem::replace(asked, *asked | ReadWriteFlags::NOWAIT);
+        let answered = retry_on_intr(|| self.call());
+        if let FileRequest::Read { flags, .. } | FileRequest::Write { flags, .. } = self {
+            *flags = before;
+        }
+        match answered {
+            Err(Errno::OPNOTSUPP) if !before.contains(ReadWriteFlags::NOWAIT) => self.attempt_without_nowait(),
+            answered => Attempt::from(answered),
+        }
+    }
+
+    /// What only waits for others, and has something, can be read without blocking. A write may want more room than there
+    /// is, and a file a disk.
+    #[cold]
+    fn attempt_without_nowait(&mut self) -> Attempt {
+        let FileRequest::Read { fd, .. } = self else { return Attempt::MayBlock };
+        let fd = *fd;
+        let waits_for_others = |fd| {
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
+            Ok(matches!(kind, FileType::CharacterDevice | FileType::Fifo | FileType::Socket | FileType::Unknown))
+        };
+        match fd.os().and_then(waits_for_others) {
+            Ok(true) => {}
+            Ok(false) => return Attempt::MayBlock,
+            Err(error) => return Attempt::Done(Err(error)),
+        }
+        match ready::poll_now(fd, Interest::READABLE) {
+            Ok(_events) => Attempt::from(retry_on_intr(|| self.call())),
+            Err(error) => Attempt::from(Err(error)),
+        }
+    }
+
+    pub(super) fn way(&self) -> Way<'a> {
+        match *self {
+            FileRequest::Read { fd, position: Position::Cursor, .. } => Way::Ready(fd, Interest::READABLE),
+            FileRequest::Write { fd, position: Position::Cursor, .. } => Way::Ready(fd, Interest::WRITABLE),
+            FileRequest::Read { .. }
+            | FileRequest::Write { .. }
+            | FileRequest::Fsync { .. }
+            | FileRequest::Close { .. } => Way::Pool,
+        }
+    }
+}
+
+impl std::fmt::Debug for FileRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FileRequest::Read { fd, buf, position, .. } => {
+                write!(f, "read {} bytes from {fd:?}, {position:?}", buf.len())
+            }
+            FileRequest::Write { fd, buf, position, .. } => {
+                write!(f, "write {} bytes to {fd:?}, {position:?}", buf.len())
+            }
+            FileRequest::Fsync { fd, data_only: true } => write!(f, "fdatasync {fd:?}"),
+            FileRequest::Fsync { fd, data_only: false } => write!(f, "fsync {fd:?}"),
+            FileRequest::Close { fd } => write!(f, "close {fd:?}"),
+        }
+    }
+}
+
+fn rw_flags(flags: ReadWriteFlags) -> i32 {
+    flags.bits().cast_signed()
+}
+
+fn number_of(fd: &Option<Fd>) -> i32 {
+    match fd {
+        Some(Fd::Os(fd)) => fd.as_raw_fd(),
+        Some(Fd::Simulated(_)) | None => -1,
+    }
+}
+
+/// Reads into `buf`. `pread(2)`, or `read(2)` at the cursor; `IORING_OP_READ` (5.6).
+///
+/// Returns how many bytes were read, and the buffer. Fewer than it holds is normal; 0 is the end of the file.
+#[derive(Debug)]
+pub struct Read<B> {
+    /// The file.
+    pub fd: SharedFd,
+    /// Filled up to its length. Must not be empty.
+    pub buf: B,
+    /// Where in the file.
+    pub position: Position,
+}
+
+impl<B: IoBufMut> Op for Read<B> {
+    type Output = BufResult<usize, B>;
+
+    #[inline]
+    fn check(&self) -> io::Result<()> {
+        check_room(self.buf.bytes().len())?;
+        self.position.check()
+    }
+
+    #[inline]
+    fn request(&mut self) -> Request<'_> {
+        Request::File(FileRequest::Read {
+            fd: self.fd.borrow(),
+            buf: self.buf.bytes_mut(),
+            position: self.position,
+            flags: ReadWriteFlags::empty(),
+        })
+    }
+
+    #[inline]
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        with_buf(reply.and_then(Reply::count), self.buf)
+    }
+}
+
+/// Writes from `buf`. `pwrite(2)`, or `write(2)` at the cursor; `IORING_OP_WRITE` (5.6).
+///
+/// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full.
+#[derive(Debug)]
+pub struct Write<B> {
+    /// The file.
+    pub fd: SharedFd,
+    /// What to write.
+    pub buf: B,
+    /// Where in the file.
+    pub position: Position,
+}
+
+impl<B: IoBuf> Op for Write<B> {
+    type Output = BufResult<usize, B>;
+
+    // Half of a write, and nobody told which half, is worse than all of it.
+    const ON_DROP: OnDrop = OnDrop::Finish;
+
+    #[inline]
+    fn check(&self) -> io::Result<()> {
+        self.position.check()
+    }
+
+    #[inline]
+    fn request(&mut self) -> Request<'_> {
+        Request::File(FileRequest::Write {
+            fd: self.fd.borrow(),
+            buf: self.buf.bytes(),
+            position: self.position,
+            flags: ReadWriteFlags::empty(),
+        })
+    }
+
+    #[inline]
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        with_buf(reply.and_then(Reply::count), self.buf)
+    }
+}
+
+/// Makes what was written durable. `fsync(2)`, `fdatasync(2)`; `IORING_OP_FSYNC` (5.1).
+///
+/// It covers only writes that have returned before it starts.
+#[derive(Debug)]
+pub struct Fsync {
+    /// The file.
+    pub fd: SharedFd,
+    /// Only the data, and of the metadata what reading it back needs.
+    pub data_only: bool,
+}
+
+impl Op for Fsync {
+    type Output = io::Result<()>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::File(FileRequest::Fsync { fd: self.fd.borrow(), data_only: self.data_only })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        reply.map(drop)
+    }
+}
+
+/// Closes a descriptor, and says what the file system said. `close(2)`; `IORING_OP_CLOSE` (5.6).
+///
+/// Errors are real (EIO, ENOSPC and EDQUOT of network file systems) and final: the descriptor is gone whatever is
+/// answered. Without a ring the error cannot be had, since std closes silently.
+#[derive(Debug)]
+pub struct Close {
+    fd: Option<Fd>,
+}
+
+impl Close {
+    /// Closes `fd`.
+    pub fn new(fd: impl Into<Fd>) -> Close {
+        Close { fd: Some(fd.into()) }
+    }
+}
+
+impl Op for Close {
+    type Output = io::Result<()>;
+
+    const ON_DROP: OnDrop = OnDrop::Finish;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::File(FileRequest::Close { fd: &mut self.fd })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        // A ring has closed the number, unless it never ran the op. Closing it again would hit whoever has it now.
+        let never_ran = matches!(&reply, Err(error) if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()));
+        if !never_ran && let Some(Fd::Os(fd)) = self.fd {
+            let _closed = std::os::fd::IntoRawFd::into_raw_fd(fd);
+        }
+        reply.map(drop)
+    }
+
+    fn abandon(self, reply: io::Result<Reply>) {
+        drop(self.finish(reply));
+    }
+}

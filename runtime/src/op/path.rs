@@ -1,0 +1,306 @@
+//! Ops on names in the file system: open, stat.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use io_uring::{opcode, squeue, types};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+
+use super::{Answered, Op, Reply, Request, Yields};
+use crate::fd::{Fd, FdRef, SharedFd};
+
+/// What is asked of a name.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PathRequest<'a> {
+    /// Open it.
+    Open {
+        /// Where a relative path starts.
+        dir: FdRef<'a>,
+        /// The path.
+        path: &'a CStr,
+        /// How.
+        how: &'a OpenHow,
+    },
+    /// Tell about it.
+    Statx {
+        /// Where a relative path starts, or the file itself with an empty path and `AT_EMPTY_PATH`.
+        dir: FdRef<'a>,
+        /// The path.
+        path: &'a CStr,
+        /// How to resolve it.
+        flags: AtFlags,
+        /// What to tell.
+        mask: StatxFlags,
+        /// Where it goes.
+        out: &'a mut Statx,
+    },
+}
+
+/// How to open: `open_how` of openat2(2), in the kernel's layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+impl OpenHow {
+    /// With `flags`; close-on-exec is added. `mode` counts only for a file that is created. `resolve` confines the path.
+    pub fn new(flags: OFlags, mode: Mode, resolve: ResolveFlags) -> OpenHow {
+        // openat2 refuses a mode where nothing can be created, which open(2) ignores.
+        let creates = flags.intersects(OFlags::CREATE) || flags.contains(OFlags::TMPFILE);
+        OpenHow {
+            flags: u64::from((flags | OFlags::CLOEXEC).bits()),
+            mode: if creates { u64::from(mode.bits()) } else { 0 },
+            resolve: resolve.bits(),
+        }
+    }
+
+    pub(crate) fn flags(&self) -> OFlags {
+        // Made from 32 bits in `new`.
+        OFlags::from_bits_retain(self.flags as u32)
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        Mode::from_bits_retain(self.mode as u32)
+    }
+
+    pub(crate) fn resolve(&self) -> ResolveFlags {
+        ResolveFlags::from_bits_retain(self.resolve)
+    }
+}
+
+impl PathRequest<'_> {
+    #[inline]
+    pub(super) fn sqe(&mut self) -> squeue::Entry {
+        match self {
+            PathRequest::Open { dir, path, how } => {
+                let how: *const OpenHow = *how;
+                opcode::OpenAt2::new(types::Fd(dir.number()), path.as_ptr(), how.cast()).build()
+            }
+            PathRequest::Statx { dir, path, flags, mask, out } => {
+                let out: *mut Statx = *out;
+                opcode::Statx::new(types::Fd(dir.number()), path.as_ptr(), out.cast())
+                    .flags(flags.bits().cast_signed())
+                    .mask(mask.bits())
+                    .build()
+            }
+        }
+    }
+
+    pub(super) fn call(&mut self) -> Answered {
+        match self {
+            PathRequest::Open { dir, path, how } => {
+                rustix::fs::openat2(dir.os()?, *path, how.flags(), how.mode(), how.resolve()).map(|fd| Reply::Fd(fd.into()))
+            }
+            PathRequest::Statx { dir, path, flags, mask, out } => {
+                **out = Statx::from(rustix::fs::statx(dir.os()?, *path, *flags, *mask)?);
+                Ok(Reply::Count(0))
+            }
+        }
+    }
+
+    pub(super) fn yields(&self) -> Yields {
+        match self {
+            PathRequest::Open { .. } => Yields::Fd,
+            PathRequest::Statx { .. } => Yields::Count,
+        }
+    }
+}
+
+/// Where a relative path starts.
+#[derive(Debug, Clone)]
+pub enum Base {
+    /// The current directory.
+    Current,
+    /// An open directory.
+    Dir(SharedFd),
+}
+
+impl Base {
+    #[inline]
+    fn borrow(&self) -> FdRef<'_> {
+        match self {
+            Base::Current => FdRef::Os(CWD),
+            Base::Dir(fd) => fd.borrow(),
+        }
+    }
+}
+
+/// A path as the kernel wants it.
+///
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL within, as std says it.
+pub fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "file name contained an unexpected NUL byte"))
+}
+
+/// Opens a file. `openat2(2)`, close-on-exec; `IORING_OP_OPENAT2` (5.6).
+#[derive(Debug)]
+pub struct Open {
+    /// Where a relative path starts.
+    pub base: Base,
+    /// The path.
+    pub path: CString,
+    /// How.
+    pub how: OpenHow,
+}
+
+impl Op for Open {
+    type Output = io::Result<Fd>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::Path(PathRequest::Open { dir: self.base.borrow(), path: &self.path, how: &self.how })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        reply?.fd()
+    }
+}
+
+/// A moment, as the kernel tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct StatxTime {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// Nanoseconds beyond them.
+    pub nanoseconds: u32,
+    reserved: i32,
+}
+
+/// What there is to tell about a file: `struct statx`, in the kernel's layout.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct Statx {
+    /// Which of the fields are told.
+    pub mask: u32,
+    /// The block size that suits transfers.
+    pub block_size: u32,
+    /// Attributes such as immutable or append-only.
+    pub attributes: u64,
+    /// Hard links.
+    pub links: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Type and permissions.
+    pub mode: u16,
+    spare0: u16,
+    /// The inode's number.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Blocks of 512 bytes.
+    pub blocks: u64,
+    /// Which attributes the file system knows.
+    pub attributes_mask: u64,
+    /// Last read.
+    pub accessed: StatxTime,
+    /// Created.
+    pub created: StatxTime,
+    /// Inode last changed.
+    pub changed: StatxTime,
+    /// Contents last changed.
+    pub modified: StatxTime,
+    /// Of a device file: which device.
+    pub device_special_major: u32,
+    /// Of a device file: which device.
+    pub device_special_minor: u32,
+    /// The device that the file is on.
+    pub device_major: u32,
+    /// The device that the file is on.
+    pub device_minor: u32,
+    /// The mount that the file is on.
+    pub mount: u64,
+    /// What direct I/O wants memory aligned to.
+    pub direct_memory_align: u32,
+    /// What direct I/O wants offsets aligned to.
+    pub direct_offset_align: u32,
+    spare: [u64; 12],
+}
+
+const _: () = assert!(size_of::<Statx>() == 256 && size_of::<rustix::fs::Statx>() == 256);
+
+impl From<rustix::fs::Statx> for Statx {
+    fn from(stat: rustix::fs::Statx) -> Statx {
+        let time = |time: rustix::fs::StatxTimestamp| StatxTime {
+            seconds: time.tv_sec,
+            nanoseconds: time.tv_nsec,
+            reserved: 0,
+        };
+        Statx {
+            mask: stat.stx_mask,
+            block_size: stat.stx_blksize,
+            attributes: stat.stx_attributes.bits(),
+            links: stat.stx_nlink,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            mode: stat.stx_mode,
+            spare0: 0,
+            inode: stat.stx_ino,
+            size: stat.stx_size,
+            blocks: stat.stx_blocks,
+            attributes_mask: stat.stx_attributes_mask.bits(),
+            accessed: time(stat.stx_atime),
+            created: time(stat.stx_btime),
+            changed: time(stat.stx_ctime),
+            modified: time(stat.stx_mtime),
+            device_special_major: stat.stx_rdev_major,
+            device_special_minor: stat.stx_rdev_minor,
+            device_major: stat.stx_dev_major,
+            device_minor: stat.stx_dev_minor,
+            mount: stat.stx_mnt_id,
+            direct_memory_align: stat.stx_dio_mem_align,
+            direct_offset_align: stat.stx_dio_offset_align,
+            spare: [0; 12],
+        }
+    }
+}
+
+/// Tells about a file. `statx(2)`; `IORING_OP_STATX` (5.6), which always runs on a kernel worker.
+#[derive(Debug)]
+pub struct Stat {
+    base: Base,
+    path: CString,
+    flags: AtFlags,
+    out: Statx,
+}
+
+impl Stat {
+    /// About `path`. With `follow` a symbolic link at its end is followed.
+    pub fn path(base: Base, path: CString, follow: bool) -> Stat {
+        let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        Stat { base, path, flags, out: Statx::default() }
+    }
+
+    /// About an open file.
+    pub fn file(fd: SharedFd) -> Stat {
+        Stat { base: Base::Dir(fd), path: CString::default(), flags: AtFlags::EMPTY_PATH, out: Statx::default() }
+    }
+}
+
+impl Op for Stat {
+    type Output = io::Result<Statx>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::Path(PathRequest::Statx {
+            dir: self.base.borrow(),
+            path: &self.path,
+            flags: self.flags,
+            mask: StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+            out: &mut self.out,
+        })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        reply.map(|_told| self.out)
+    }
+}

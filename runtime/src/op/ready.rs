@@ -1,0 +1,176 @@
+//! Ops on readiness: wait until a descriptor can be read from or written to.
+
+use std::io;
+use std::ops::BitOr;
+
+use io_uring::{opcode, squeue, types};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{Answered, Op, Replies, Reply, Request, StreamOp, Way};
+use crate::fd::{FdRef, SharedFd};
+
+/// What to wait for, and what came. Errors and hang-ups always come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interest(u16);
+
+impl Interest {
+    /// There is something to read, to accept, or the end.
+    pub const READABLE: Interest = Interest(PollFlags::IN.union(PollFlags::RDHUP).bits());
+    /// There is room to write, or nobody to read.
+    pub const WRITABLE: Interest = Interest(PollFlags::OUT.bits());
+
+    /// Whether something of `other` is in it. What came contains errors and hang-ups, which are news to readers and writers.
+    pub fn intersects(self, other: Interest) -> bool {
+        let always = PollFlags::ERR.union(PollFlags::HUP).bits();
+        self.0 & (other.0 | always) != 0
+    }
+
+    /// The mask, as poll(2) writes it.
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// From a mask as poll(2) writes it.
+    pub fn from_bits(bits: u16) -> Interest {
+        Interest(bits)
+    }
+}
+
+impl BitOr for Interest {
+    type Output = Interest;
+
+    fn bitor(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+}
+
+/// What is asked about readiness.
+#[non_exhaustive]
+pub enum ReadyRequest<'a> {
+    /// Wait until one of the events is there.
+    Poll {
+        /// Whose.
+        fd: FdRef<'a>,
+        /// Which.
+        interest: Interest,
+        /// Answer each time, not once.
+        many: bool,
+    },
+}
+
+impl<'a> ReadyRequest<'a> {
+    #[inline]
+    pub(super) fn sqe(&mut self) -> squeue::Entry {
+        match self {
+            ReadyRequest::Poll { fd, interest, many } => {
+                opcode::PollAdd::new(types::Fd(fd.number()), u32::from(interest.bits())).multi(*many).build()
+            }
+        }
+    }
+
+    /// Does not wait: EAGAIN says that nothing is there yet.
+    pub(super) fn call(&mut self) -> Answered {
+        match self {
+            ReadyRequest::Poll { fd, interest, .. } => {
+                poll_now(*fd, *interest).map(|came| Reply::Count(usize::from(came.bits())))
+            }
+        }
+    }
+
+    pub(super) fn replies(&self) -> Replies {
+        match self {
+            ReadyRequest::Poll { many: false, .. } => Replies::One,
+            ReadyRequest::Poll { many: true, .. } => Replies::OneAnEdge,
+        }
+    }
+
+    pub(super) fn way(&self) -> Way<'a> {
+        match *self {
+            ReadyRequest::Poll { fd, interest, .. } => Way::Ready(fd, interest),
+        }
+    }
+}
+
+impl std::fmt::Debug for ReadyRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ReadyRequest::Poll { fd, interest, many } => {
+                let often = if *many { "each time" } else { "once" };
+                write!(f, "poll {fd:?} for {:#x}, {often}", interest.bits())
+            }
+        }
+    }
+}
+
+/// What of `interest` is there now. EAGAIN: nothing.
+pub(super) fn poll_now(fd: FdRef<'_>, interest: Interest) -> Result<Interest, Errno> {
+    let mut fds = [PollFd::from_borrowed_fd(fd.os()?, PollFlags::from_bits_retain(interest.bits()))];
+    retry_on_intr(|| rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })))?;
+    match fds[0].revents() {
+        none if none.is_empty() => Err(Errno::AGAIN),
+        invalid if invalid.contains(PollFlags::NVAL) => Err(Errno::BADF),
+        events => Ok(Interest(events.bits())),
+    }
+}
+
+/// Waits until one of the events is there. `poll(2)`; `IORING_OP_POLL_ADD` (5.1).
+///
+/// Returns what came. Nothing is consumed, so nothing is lost by dropping it.
+#[derive(Debug)]
+pub struct Poll {
+    /// Whose readiness.
+    pub fd: SharedFd,
+    /// What to wait for.
+    pub interest: Interest,
+}
+
+impl Op for Poll {
+    type Output = io::Result<Interest>;
+
+    #[inline]
+    fn request(&mut self) -> Request<'_> {
+        Request::Ready(ReadyRequest::Poll { fd: self.fd.borrow(), interest: self.interest, many: false })
+    }
+
+    #[inline]
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        events(reply)
+    }
+}
+
+/// Answers each time one of the events comes anew. Edge-triggered: what is there stays unannounced until more comes.
+///
+/// `IORING_OP_POLL_ADD` with `IORING_POLL_ADD_MULTI` (5.13). It can end at any time without an error; then ask again.
+#[derive(Debug)]
+pub struct PollMany {
+    /// Whose readiness.
+    pub fd: SharedFd,
+    /// What to wait for.
+    pub interest: Interest,
+}
+
+impl Op for PollMany {
+    type Output = io::Result<Interest>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::Ready(ReadyRequest::Poll { fd: self.fd.borrow(), interest: self.interest, many: true })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        events(reply)
+    }
+}
+
+impl StreamOp for PollMany {
+    type Item = io::Result<Interest>;
+
+    fn item(reply: io::Result<Reply>) -> Self::Item {
+        events(reply)
+    }
+}
+
+fn events(reply: io::Result<Reply>) -> io::Result<Interest> {
+    // poll's masks have 16 bits; the kernel answers some of its own above them.
+    reply.and_then(Reply::count).map(|mask| Interest((mask & 0xffff) as u16))
+}

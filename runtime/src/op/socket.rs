@@ -1,0 +1,455 @@
+//! Ops on sockets: make, name, connect, accept, receive, send, shut down.
+
+use std::fmt;
+use std::io;
+
+use io_uring::{opcode, squeue, types};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
+
+use super::address::SocketAddress;
+use super::{
+    Answered, OnDrop, Op, Replies, Reply, Request, StreamOp, Way, Yields, check_room, len_asked, ready, ready::Interest,
+};
+use crate::buf::{BufResult, IoBuf, IoBufMut, with_buf};
+use crate::fd::{Fd, FdRef, SharedFd};
+
+/// What is asked of a socket.
+#[non_exhaustive]
+pub enum SocketRequest<'a> {
+    /// Make one.
+    Socket {
+        /// The family of addresses.
+        family: AddressFamily,
+        /// Stream or datagram.
+        kind: SocketType,
+        /// The protocol, or the usual one.
+        protocol: Option<Protocol>,
+    },
+    /// Give it an address of ours.
+    Bind {
+        /// The socket.
+        fd: FdRef<'a>,
+        /// The address.
+        address: &'a SocketAddress,
+    },
+    /// Take connections.
+    Listen {
+        /// The socket.
+        fd: FdRef<'a>,
+        /// How many may wait to be accepted.
+        backlog: i32,
+    },
+    /// Connect.
+    Connect {
+        /// The socket.
+        fd: FdRef<'a>,
+        /// To whom.
+        address: &'a SocketAddress,
+        /// As [`Connect::ours`].
+        ours: bool,
+    },
+    /// Take a connection.
+    Accept {
+        /// The listener.
+        fd: FdRef<'a>,
+        /// Who connected; a ring that accepts many does not say.
+        peer: Option<&'a mut SocketAddress>,
+    },
+    /// Receive.
+    Recv {
+        /// The socket.
+        fd: FdRef<'a>,
+        /// Filled from its start.
+        buf: &'a mut [u8],
+        /// `DONTWAIT` answers EAGAIN instead of waiting.
+        flags: RecvFlags,
+        /// The socket was empty when last looked at: wait first, do not try.
+        poll_first: bool,
+    },
+    /// Send. Never raises SIGPIPE.
+    Send {
+        /// The socket.
+        fd: FdRef<'a>,
+        /// Sent from its start.
+        buf: &'a [u8],
+        /// `DONTWAIT` answers EAGAIN instead of waiting.
+        flags: SendFlags,
+        /// All of it, unless an error comes between.
+        whole: bool,
+    },
+    /// Shut down one or both directions.
+    Shutdown {
+        /// The socket.
+        fd: FdRef<'a>,
+        /// Which.
+        how: Shutdown,
+    },
+    /// Tell the address of one end.
+    Name {
+        /// The socket.
+        fd: FdRef<'a>,
+        /// Whose end.
+        end: End,
+        /// Where the address goes.
+        address: &'a mut SocketAddress,
+    },
+    /// Set an option.
+    SetOption {
+        /// The socket.
+        fd: FdRef<'a>,
+        /// Which, and its value.
+        option: SocketOption,
+    },
+}
+
+/// An end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Ours.
+    Local,
+    /// Theirs.
+    Peer,
+}
+
+/// A socket option that every driver knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketOption {
+    /// `TCP_NODELAY`: send small pieces at once.
+    NoDelay(bool),
+    /// `SO_REUSEADDR`: bind an address whose old connections are still fading.
+    ReuseAddress(bool),
+}
+
+impl<'a> SocketRequest<'a> {
+    /// `None` where no ring op does it everywhere; the plain syscall, which never blocks, does.
+    #[inline]
+    pub(super) fn sqe(&mut self) -> Option<squeue::Entry> {
+        Some(match self {
+            SocketRequest::Recv { fd, buf, flags, poll_first } => {
+                opcode::Recv::new(types::Fd(fd.number()), buf.as_mut_ptr(), len_asked(buf.len()))
+                    .flags(flags.bits().cast_signed())
+                    .ioprio(if *poll_first { POLL_FIRST } else { 0 })
+                    .build()
+            }
+            SocketRequest::Send { fd, buf, flags, whole } => {
+                opcode::Send::new(types::Fd(fd.number()), buf.as_ptr(), len_asked(buf.len()))
+                    .flags(flags.bits().cast_signed() | NOSIGNAL | if *whole { WAITALL } else { 0 })
+                    .build()
+            }
+            SocketRequest::Accept { fd, peer: Some(peer) } => {
+                let (address, len) = peer.raw_mut();
+                opcode::Accept::new(types::Fd(fd.number()), address.cast(), len).flags(CLOEXEC).build()
+            }
+            SocketRequest::Accept { fd, peer: None } => {
+                opcode::AcceptMulti::new(types::Fd(fd.number())).flags(CLOEXEC).build()
+            }
+            SocketRequest::Connect { fd, address, .. } => {
+                let (address, len) = address.raw();
+                opcode::Connect::new(types::Fd(fd.number()), address.cast(), len).build()
+            }
+            SocketRequest::Socket { .. }
+            | SocketRequest::Bind { .. }
+            | SocketRequest::Listen { .. }
+            | SocketRequest::Shutdown { .. }
+            | SocketRequest::Name { .. }
+            | SocketRequest::SetOption { .. } => return None,
+        })
+    }
+
+    /// Waits for nothing: EAGAIN says that it would have to. The exception is a connect of a blocking socket that is not
+    /// [ours](Connect::ours), whose way is the pool.
+    pub(super) fn call(&mut self) -> Answered {
+        let none = |()| Reply::Count(0);
+        match self {
+            SocketRequest::Socket { family, kind, protocol } => {
+                rustix::net::socket_with(*family, *kind, SocketFlags::CLOEXEC, *protocol).map(|fd| Reply::Fd(fd.into()))
+            }
+            SocketRequest::Bind { fd, address } => rustix::net::bind(fd.os()?, &address.any()?).map(none),
+            SocketRequest::Listen { fd, backlog } => rustix::net::listen(fd.os()?, *backlog).map(none),
+            SocketRequest::Connect { fd, address, ours } => connect(*fd, address, *ours).map(none),
+            SocketRequest::Accept { fd, peer } => accept(*fd, peer.as_deref_mut()),
+            SocketRequest::Recv { fd, buf, flags, .. } => {
+                let len = buf.len().min(super::LEN_MAX);
+                rustix::net::recv(fd.os()?, &mut buf[..len], *flags | RecvFlags::DONTWAIT)
+                    .map(|(_, received)| Reply::Count(received))
+            }
+            SocketRequest::Send { fd, buf, flags, .. } => {
+                let buf = &buf[..buf.len().min(super::LEN_MAX)];
+                rustix::net::send(fd.os()?, buf, *flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(Reply::Count)
+            }
+            SocketRequest::Shutdown { fd, how } => rustix::net::shutdown(fd.os()?, *how).map(none),
+            SocketRequest::Name { fd, end: End::Local, address } => {
+                address.set(Some(rustix::net::getsockname(fd.os()?)?));
+                Ok(Reply::Count(0))
+            }
+            SocketRequest::Name { fd, end: End::Peer, address } => {
+                address.set(rustix::net::getpeername(fd.os()?)?);
+                Ok(Reply::Count(0))
+            }
+            SocketRequest::SetOption { fd, option: SocketOption::NoDelay(on) } => {
+                sockopt::set_tcp_nodelay(fd.os()?, *on).map(none)
+            }
+            SocketRequest::SetOption { fd, option: SocketOption::ReuseAddress(on) } => {
+                sockopt::set_socket_reuseaddr(fd.os()?, *on).map(none)
+            }
+        }
+    }
+
+    pub(super) fn way(&self) -> Way<'a> {
+        match *self {
+            SocketRequest::Recv { fd, .. } | SocketRequest::Accept { fd, .. } => Way::Ready(fd, Interest::READABLE),
+            SocketRequest::Connect { fd, ours: false, .. } if is_blocking(fd) => Way::Pool,
+            SocketRequest::Send { fd, .. } | SocketRequest::Connect { fd, .. } => Way::Ready(fd, Interest::WRITABLE),
+            SocketRequest::Socket { .. }
+            | SocketRequest::Bind { .. }
+            | SocketRequest::Listen { .. }
+            | SocketRequest::Shutdown { .. }
+            | SocketRequest::Name { .. }
+            | SocketRequest::SetOption { .. } => Way::Inline,
+        }
+    }
+
+    /// Whoever accepts waits for strangers; whoever receives may know that nothing is there.
+    pub(super) fn expects_to_wait(&self) -> bool {
+        matches!(self, SocketRequest::Accept { .. } | SocketRequest::Recv { poll_first: true, .. })
+    }
+
+    pub(super) fn replies(&self) -> Replies {
+        match self {
+            SocketRequest::Accept { peer: None, .. } => Replies::All,
+            _ => Replies::One,
+        }
+    }
+
+    pub(super) fn yields(&self) -> Yields {
+        match self {
+            SocketRequest::Socket { .. } | SocketRequest::Accept { .. } => Yields::Fd,
+            _ => Yields::Count,
+        }
+    }
+}
+
+impl fmt::Debug for SocketRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SocketRequest::Socket { family, kind, .. } => write!(f, "socket {family:?} {kind:?}"),
+            SocketRequest::Bind { fd, address } => write!(f, "bind {fd:?} to {address:?}"),
+            SocketRequest::Listen { fd, backlog } => write!(f, "listen on {fd:?}, backlog {backlog}"),
+            SocketRequest::Connect { fd, address, .. } => write!(f, "connect {fd:?} to {address:?}"),
+            SocketRequest::Accept { fd, .. } => write!(f, "accept on {fd:?}"),
+            SocketRequest::Recv { fd, buf, .. } => write!(f, "receive {} bytes on {fd:?}", buf.len()),
+            SocketRequest::Send { fd, buf, .. } => write!(f, "send {} bytes on {fd:?}", buf.len()),
+            SocketRequest::Shutdown { fd, how } => write!(f, "shut down {fd:?}, {how:?}"),
+            SocketRequest::Name { fd, end, .. } => write!(f, "name of {fd:?}, {end:?}"),
+            SocketRequest::SetOption { fd, option } => write!(f, "set {option:?} on {fd:?}"),
+        }
+    }
+}
+
+/// `IORING_RECVSEND_POLL_FIRST`: do not try, wait for readiness at once.
+const POLL_FIRST: u16 = 1;
+const CLOEXEC: i32 = SocketFlags::CLOEXEC.bits().cast_signed();
+const NOSIGNAL: i32 = SendFlags::NOSIGNAL.bits().cast_signed();
+/// `MSG_WAITALL`: rustix has it for receives only; a ring heeds it for sends too.
+const WAITALL: i32 = RecvFlags::WAITALL.bits().cast_signed();
+
+/// Begins to connect, or asks what became of it: the kernel takes the second connect(2) for that question, and answers
+/// EALREADY, then once 0 or the error.
+///
+/// EAGAIN: not decided yet.
+fn connect(fd: FdRef<'_>, address: &SocketAddress, ours: bool) -> Result<(), Errno> {
+    let fd = fd.os()?;
+    let address = address.any()?;
+    if ours {
+        rustix::io::ioctl_fionbio(fd, true)?;
+    }
+    let connected = rustix::net::connect(fd, &address);
+    if ours {
+        rustix::io::ioctl_fionbio(fd, false)?;
+    }
+    connected.map_err(|error| if matches!(error, Errno::INPROGRESS | Errno::ALREADY) { Errno::AGAIN } else { error })
+}
+
+/// Whether calls on it may wait. A descriptor that cannot be asked fails by itself, at once.
+fn is_blocking(fd: FdRef<'_>) -> bool {
+    fd.os().and_then(rustix::fs::fcntl_getfl).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK))
+}
+
+/// Takes a connection that is there. A blocking listener must not block us: another process may have been faster than our
+/// poll, so the listener is asked once more, and the rest of the race (one system call wide) is left to the caller.
+fn accept(fd: FdRef<'_>, peer: Option<&mut SocketAddress>) -> Answered {
+    ready::poll_now(fd, Interest::READABLE)?;
+    let fd = fd.os()?;
+    let Some(peer) = peer else {
+        return rustix::net::accept_with(fd, SocketFlags::CLOEXEC).map(|fd| Reply::Fd(fd.into()));
+    };
+    let (accepted, address) = rustix::net::acceptfrom_with(fd, SocketFlags::CLOEXEC)?;
+    peer.set(address);
+    Ok(Reply::Fd(accepted.into()))
+}
+
+/// Connects. `connect(2)`; `IORING_OP_CONNECT` (5.5).
+///
+/// A connect that is cancelled may still come about: close the socket, do not use it again.
+#[derive(Debug)]
+pub struct Connect {
+    /// The socket.
+    pub fd: SharedFd,
+    /// To whom.
+    pub address: SocketAddress,
+    /// [`call::socket`](crate::call::socket) made it, and nobody else uses it yet. So it may be made non-blocking for the moment of the system call,
+    /// which is how it connects where no ring does; otherwise a blocking socket takes a thread of the blocking pool, which
+    /// cannot be cancelled.
+    pub ours: bool,
+}
+
+impl Op for Connect {
+    type Output = io::Result<()>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::Socket(SocketRequest::Connect { fd: self.fd.borrow(), address: &self.address, ours: self.ours })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        reply.map(drop)
+    }
+}
+
+/// Takes a connection. `accept4(2)`, close-on-exec; `IORING_OP_ACCEPT` (5.5).
+///
+/// Returns the connection and who connected. The kernel may complete it although it was cancelled: `abandon` closes that
+/// connection, so let a handle own the op, as `net` does, and it waits for the next caller instead.
+#[derive(Debug)]
+pub struct Accept {
+    /// The listener.
+    pub fd: SharedFd,
+    /// Where the kernel writes who connected.
+    pub peer: SocketAddress,
+}
+
+impl Accept {
+    /// Accepts on `fd`.
+    pub fn new(fd: SharedFd) -> Accept {
+        Accept { fd, peer: SocketAddress::room() }
+    }
+}
+
+impl Op for Accept {
+    type Output = io::Result<(Fd, SocketAddress)>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::Socket(SocketRequest::Accept { fd: self.fd.borrow(), peer: Some(&mut self.peer) })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        Ok((reply?.fd()?, self.peer))
+    }
+}
+
+/// Takes connections, one reply each. `IORING_OP_ACCEPT` with `IORING_ACCEPT_MULTISHOT` (5.19).
+///
+/// Who connected is not told: ask [`name`]. It can end at any time without an error; then ask again.
+#[derive(Debug)]
+pub struct AcceptMany {
+    /// The listener.
+    pub fd: SharedFd,
+}
+
+impl Op for AcceptMany {
+    type Output = io::Result<Fd>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::Socket(SocketRequest::Accept { fd: self.fd.borrow(), peer: None })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        reply?.fd()
+    }
+}
+
+impl StreamOp for AcceptMany {
+    type Item = io::Result<Fd>;
+
+    fn item(reply: io::Result<Reply>) -> Self::Item {
+        reply?.fd()
+    }
+}
+
+/// Receives into `buf`. `recv(2)`; `IORING_OP_RECV` (5.6).
+///
+/// Returns how many bytes came, and the buffer; 0 is the end.
+#[derive(Debug)]
+pub struct Recv<B> {
+    /// The socket.
+    pub fd: SharedFd,
+    /// Filled up to its length. Must not be empty.
+    pub buf: B,
+    /// `recv(2)`'s flags.
+    pub flags: RecvFlags,
+    /// The socket was empty when last looked at: wait first, do not try.
+    pub poll_first: bool,
+}
+
+impl<B: IoBufMut> Op for Recv<B> {
+    type Output = BufResult<usize, B>;
+
+    #[inline]
+    fn check(&self) -> io::Result<()> {
+        check_room(self.buf.bytes().len())
+    }
+
+    #[inline]
+    fn request(&mut self) -> Request<'_> {
+        Request::Socket(SocketRequest::Recv {
+            fd: self.fd.borrow(),
+            buf: self.buf.bytes_mut(),
+            flags: self.flags,
+            poll_first: self.poll_first,
+        })
+    }
+
+    #[inline]
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        with_buf(reply.and_then(Reply::count), self.buf)
+    }
+}
+
+/// Sends from `buf`. `send(2)` with `MSG_NOSIGNAL`; `IORING_OP_SEND` (5.6).
+///
+/// Returns how many bytes went out, and the buffer. With `whole` fewer than it holds means that the connection broke.
+#[derive(Debug)]
+pub struct Send<B> {
+    /// The socket.
+    pub fd: SharedFd,
+    /// What to send.
+    pub buf: B,
+    /// `send(2)`'s flags.
+    pub flags: SendFlags,
+    /// All of it, unless an error comes between. A ring does that itself; elsewhere it may still be short.
+    pub whole: bool,
+}
+
+impl<B: IoBuf> Op for Send<B> {
+    type Output = BufResult<usize, B>;
+
+    // Half of a message, and nobody told which half, is worse than all of it.
+    const ON_DROP: OnDrop = OnDrop::Finish;
+
+    #[inline]
+    fn request(&mut self) -> Request<'_> {
+        Request::Socket(SocketRequest::Send {
+            fd: self.fd.borrow(),
+            buf: self.buf.bytes(),
+            flags: self.flags,
+            whole: self.whole,
+        })
+    }
+
+    #[inline]
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        with_buf(reply.and_then(Reply::count), self.buf)
+    }
+}

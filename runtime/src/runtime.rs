@@ -1,0 +1,338 @@
+//! Building a runtime, and running it.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::blocking::Pool;
+use crate::core::Core;
+use crate::driver::Driver;
+use crate::driver::fallback::Fallback;
+use crate::driver::setup::{self, Feature, Features, NoRing};
+use crate::driver::simulated::{Faults, Simulated};
+use crate::executor;
+use crate::inbox::Inbox;
+use crate::task::{Entered, Tasks};
+use crate::time::Duration;
+
+/// Who services the requests of a runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Choice {
+    /// io_uring where it is to be had, else the fallback, with a warning that names the cause.
+    #[default]
+    Auto,
+    /// io_uring, or an error that names the cause and the cure.
+    Ring,
+    /// epoll and the blocking pool.
+    Fallback,
+}
+
+/// How a runtime is built.
+///
+/// The environment overrides what the program says, so that a whole test suite can run on a tiny ring or on the fallback:
+/// `GIMMAL_DRIVER` (`auto`, `ring`, `fallback`), `GIMMAL_ENTRIES`, `GIMMAL_CQ_ENTRIES`, `GIMMAL_BUFFERS`, `GIMMAL_WITHOUT`.
+///
+/// # Examples
+///
+/// ```
+/// use runtime::{Builder, Choice};
+///
+/// let runtime = Builder::new().driver(Choice::Fallback).entries(64).build()?;
+/// assert_eq!(runtime.block_on(async { 6 * 7 }), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Builder {
+    choice: Choice,
+    simulated: Option<(u64, Faults)>,
+    entries: u32,
+    cq_entries: Option<u32>,
+    buffers: usize,
+    blocking_threads: usize,
+    blocking_queue: usize,
+    features: Features,
+    reads_environment: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::new()
+    }
+}
+
+impl Builder {
+    /// The defaults: the driver is chosen by what is there; SQ 256, CQ 4096 (84 KiB of lockable memory a core); 64 buffers;
+    /// a blocking pool of 64 threads and 4096 queued jobs.
+    pub fn new() -> Builder {
+        Builder {
+            choice: Choice::Auto,
+            simulated: None,
+            entries: 256,
+            cq_entries: None,
+            buffers: 64,
+            blocking_threads: 64,
+            blocking_queue: 4096,
+            features: Features::WANTED,
+            reads_environment: true,
+        }
+    }
+
+    /// Who services requests.
+    #[must_use]
+    pub fn driver(mut self, choice: Choice) -> Builder {
+        self.choice = choice;
+        self.simulated = None;
+        self
+    }
+
+    /// A kernel in memory services requests, in an order and with faults that `seed` decides. Nothing outside is touched.
+    #[must_use]
+    pub fn simulated(mut self, seed: u64, faults: Faults) -> Builder {
+        self.simulated = Some((seed, faults));
+        self
+    }
+
+    /// How many requests the submission queue takes at once, 1 to 32768, rounded up to a power of two. More wait in memory.
+    #[must_use]
+    pub fn entries(mut self, entries: u32) -> Builder {
+        self.entries = entries;
+        self
+    }
+
+    /// How many replies the completion queue takes, rounded up to a power of two; 16 times the submission queue unless said
+    /// otherwise. When more come the kernel keeps them; nothing is lost, but each detour costs.
+    #[must_use]
+    pub fn cq_entries(mut self, cq_entries: u32) -> Builder {
+        self.cq_entries = Some(cq_entries);
+        self
+    }
+
+    /// How many buffers a core has for reads and writes of lent memory that must wait. An op that finds none left waits
+    /// for one.
+    #[must_use]
+    pub fn buffers(mut self, buffers: usize) -> Builder {
+        self.buffers = buffers;
+        self
+    }
+
+    /// How many threads `spawn_blocking` and slow calls may occupy at most. They are made when needed, and end when idle.
+    #[must_use]
+    pub fn blocking_threads(mut self, threads: usize) -> Builder {
+        self.blocking_threads = threads;
+        self
+    }
+
+    /// How many blocking jobs may wait for a thread. When there are more, their tasks wait for room.
+    #[must_use]
+    pub fn blocking_queue(mut self, jobs: usize) -> Builder {
+        self.blocking_queue = jobs;
+        self
+    }
+
+    /// Does without a feature that the kernel may have, to test what happens where it is missing.
+    #[must_use]
+    pub fn without(mut self, feature: Feature) -> Builder {
+        self.features.remove(feature);
+        self
+    }
+
+    /// Ignores the environment: what the program says, holds.
+    #[must_use]
+    pub fn ignore_environment(mut self) -> Builder {
+        self.reads_environment = false;
+        self
+    }
+
+    /// Builds the runtime on this thread, where it stays.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a size of 0 and for environment variables that make no sense. When
+    /// there is no ring to be had and the fallback was not allowed, or memory or descriptors ran out: what was tried, what
+    /// the kernel said, what it likely means, what helps. [`AlreadyExists`](io::ErrorKind::AlreadyExists) when this thread
+    /// has a runtime already.
+    pub fn build(mut self) -> io::Result<Runtime> {
+        if self.reads_environment {
+            self.read_environment()?;
+        }
+        if self.entries == 0 || self.cq_entries == Some(0) || self.buffers == 0 {
+            return Err(invalid("a runtime needs at least one entry and one buffer".into()));
+        }
+        if self.blocking_threads == 0 || self.blocking_queue == 0 {
+            return Err(invalid("the blocking pool needs at least one thread, and room for one job".into()));
+        }
+        let inbox = Inbox::new()?;
+        let pool = Pool::new(self.blocking_threads, self.blocking_queue);
+        let driver = self.build_driver(&inbox, &pool)?;
+        tracing::debug!(driver = driver.name(), entries = self.entries, "runtime starts");
+        let core = Core::new(driver, inbox, pool, self.buffers);
+        Runtime::start(core)
+    }
+
+    fn build_driver(&self, inbox: &Arc<Inbox>, pool: &Arc<Pool>) -> io::Result<Driver> {
+        if let Some((seed, faults)) = &self.simulated {
+            return Ok(Driver::Simulated(Simulated::new(*seed, faults.clone(), inbox.clone())));
+        }
+        let fallback = || Fallback::new(inbox.clone(), pool.clone()).map(Driver::Fallback);
+        if self.choice == Choice::Fallback {
+            return fallback();
+        }
+        let cq_entries = self.cq_entries.unwrap_or(self.entries.saturating_mul(16));
+        match setup::ring((self.entries, cq_entries.max(self.entries)), self.features, inbox) {
+            Ok(ring) => Ok(Driver::Ring(ring)),
+            Err(NoRing::Unavailable(refusal)) if self.choice == Choice::Auto => {
+                tracing::warn!("no io_uring, so epoll and a thread pool serve instead: {refusal}");
+                fallback()
+            }
+            Err(NoRing::Unavailable(refusal) | NoRing::Exhausted(refusal)) => Err(refusal.into()),
+        }
+    }
+
+    fn read_environment(&mut self) -> io::Result<()> {
+        if let Some(name) = variable("GIMMAL_DRIVER") {
+            let choice = match name.as_str() {
+                "auto" => Choice::Auto,
+                "ring" => Choice::Ring,
+                "fallback" => Choice::Fallback,
+                _ => return Err(invalid(format!("GIMMAL_DRIVER={name}: it is one of auto, ring, fallback"))),
+            };
+            // An explicit choice of the program is what it tests; only what was left open is decided here.
+            if self.choice == Choice::Auto && self.simulated.is_none() {
+                self.choice = choice;
+            }
+        }
+        if let Some(entries) = number("GIMMAL_ENTRIES")? {
+            self.entries = entries;
+        }
+        if let Some(entries) = number("GIMMAL_CQ_ENTRIES")? {
+            self.cq_entries = Some(entries);
+        }
+        if let Some(buffers) = number("GIMMAL_BUFFERS")? {
+            self.buffers = usize::try_from(buffers).unwrap_or(usize::MAX);
+        }
+        for name in variable("GIMMAL_WITHOUT").iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty()) {
+            match Feature::named(name) {
+                Some(feature) => self.features.remove(feature),
+                None => {
+                    let known: Vec<&str> = Feature::ALL.into_iter().map(Feature::name).collect();
+                    return Err(invalid(format!("GIMMAL_WITHOUT={name}: the features are {}", known.join(", "))));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+fn number(name: &str) -> io::Result<Option<u32>> {
+    variable(name)
+        .map(|value| value.parse().map_err(|_| invalid(format!("{name}={value}: it is a number of 32 bits"))))
+        .transpose()
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// A runtime: one core on the thread that built it.
+///
+/// Dropping it drops every task's future, cancels what is in flight and waits for the last replies, for up to a second.
+/// What a device still holds then is leaked, never freed, and named in a warning. A runtime that is forgotten leaks.
+#[must_use = "a runtime does nothing until `block_on`"]
+pub struct Runtime {
+    core: Rc<Core>,
+    /// The core's tasks are those of this thread, for as long as the runtime lives.
+    entered: Option<Entered>,
+    runs: Cell<bool>,
+    /// The ring takes requests from one thread only.
+    _stays: PhantomData<*const ()>,
+}
+
+/// How long the end of a runtime may take.
+const END_MAX: Duration = Duration::from_secs(1);
+
+impl Runtime {
+    /// With all defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`Builder::build`]'s.
+    pub fn new() -> io::Result<Runtime> {
+        Builder::new().build()
+    }
+
+    fn start(core: Rc<Core>) -> io::Result<Runtime> {
+        if !core.install() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "this thread has a runtime already; drop that one first, or use another thread",
+            ));
+        }
+        let entered = Some(Tasks::enter(&core.tasks));
+        Ok(Runtime { core, entered, runs: Cell::new(false), _stays: PhantomData })
+    }
+
+    /// Runs `future` to its end, and the tasks it spawns meanwhile. Tasks that are left go on the next time.
+    ///
+    /// # Panics
+    ///
+    /// If `future` does; from within this runtime, where awaiting is the way; and when the driver is lost for good.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        assert!(
+            !self.runs.replace(true),
+            "`block_on` within `block_on`: this thread runs the runtime already, so await the future, or spawn it",
+        );
+        let _over = Over(&self.runs);
+        executor::block_on(&self.core, future)
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+}
+
+struct Over<'a>(&'a Cell<bool>);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("metrics", &self.core.metrics()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let core = &self.core;
+        Tasks::drop_all(&core.tasks);
+        match core.drain(core.now() + END_MAX) {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => tracing::warn!(
+                "{} operations did not end within {END_MAX:?}; their memory is leaked, since a device may still write there: {}",
+                left.len(),
+                left.join("; "),
+            ),
+            Err(error) => tracing::error!("the driver was lost while the runtime ended, so all in flight is leaked: {error}"),
+        }
+        // An op's `abandon` may have spawned.
+        Tasks::drop_all(&core.tasks);
+        core.tasks.close();
+        let left = core.pool.close(std::time::Instant::now() + END_MAX);
+        if left.threads > 0 {
+            tracing::warn!("{} threads of the blocking pool still run their last job", left.threads);
+        }
+        core.uninstall();
+        self.entered = None;
+    }
+}

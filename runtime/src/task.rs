@@ -1,0 +1,283 @@
+//! Tasks: futures that run side by side on one core.
+//!
+//! A task lives and dies on the core where it was spawned, so its future needs neither `Send` nor locks. Whoever wants
+//! its output keeps the [`JoinHandle`].
+
+mod cell;
+mod contain;
+mod notify;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::{
+    cell::{Drained, Shared, Stack},
+    contain::contain,
+    notify::Notify,
+    table::{Counters, Entered, Tasks},
+};
+use self::{cell::Handle, contain::panic_message};
+use std::{
+    any::Any,
+    error::Error,
+    fmt, io,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+/// Runs a future as a task of its own, on this core, beside the one that calls this.
+///
+/// It starts when its turn comes, not before `spawn` returns. It goes on if the handle is dropped. When the runtime ends,
+/// tasks that have not are dropped where they stand.
+///
+/// # Panics
+///
+/// Outside of a runtime: there is no core to run on.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let answer = runtime::spawn(async { 6 * 7 });
+/// assert_eq!(answer.await?, 42);
+/// # Ok(()) }
+/// ```
+#[inline]
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    match Tasks::current() {
+        Some(tasks) => tasks.spawn(future),
+        None => panic!(
+            "spawn was called outside of a runtime: call it from a task, or from the future given to block_on"
+        ),
+    }
+}
+
+/// Lets the other tasks that are ready have their turn first.
+///
+/// The task goes to the back of its core's queue, and does I/O and timers that are due no harm either.
+///
+/// # Cancel safety
+///
+/// Dropping the future gives the rest of the pause up; nothing is lost.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() {
+/// for chunk in vec![0_u8; 1 << 20].chunks(4096) {
+///     std::hint::black_box(chunk.iter().map(|&byte| u64::from(byte)).sum::<u64>());
+///     runtime::yield_now().await;
+/// }
+/// # }
+/// ```
+#[inline]
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        // The waker that was given, not the task behind it: a combinator in between wants to know as well.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The right to a task's output. A future of it, too.
+///
+/// Dropping the handle detaches the task, as in std: it goes on, and its output is dropped. The handle may be awaited
+/// and dropped on another thread and under another runtime if `T: Send`, and after the task's runtime has ended.
+///
+/// # Cancel safety
+///
+/// An output that nobody has taken stays: poll `&mut handle` as often as you like.
+#[must_use = "dropping it detaches the task; `drop(…)` says that it is meant"]
+pub struct JoinHandle<T> {
+    handle: Handle<T>,
+}
+
+impl<T> JoinHandle<T> {
+    #[inline]
+    fn new(handle: Handle<T>) -> JoinHandle<T> {
+        JoinHandle { handle }
+    }
+
+    /// Asks for the task's end: its future is dropped soon, on its own core, and the handle gives a
+    /// [cancelled](JoinError::is_cancelled) error.
+    ///
+    /// Not before this returns, since the task may be what is running now. A task that completes before its turn comes
+    /// gives its output all the same.
+    #[inline]
+    pub fn abort(&self) {
+        self.handle.abort();
+    }
+
+    /// Whether the output, or the error, is there: awaiting the handle would not wait.
+    #[inline]
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    /// # Panics
+    ///
+    /// If it has been ready before.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        self.handle.poll(context.waker())
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+/// Why a task has no output: it panicked, or it was aborted or outlived by its runtime.
+pub struct JoinError {
+    reason: Reason,
+}
+
+/// One pointer wide, since every task carries room for one beside its output.
+enum Reason {
+    Cancelled,
+    /// In a lock only to be `Sync`, which a payload need not be, and an `io::Error`'s inside must.
+    Panicked(Box<Mutex<Box<dyn Any + Send>>>),
+}
+
+impl JoinError {
+    pub(crate) fn cancelled() -> JoinError {
+        JoinError { reason: Reason::Cancelled }
+    }
+
+    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
+        JoinError { reason: Reason::Panicked(Box::new(Mutex::new(payload))) }
+    }
+
+    /// Whether the task was aborted, or its runtime ended first.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.reason, Reason::Cancelled)
+    }
+
+    /// Whether the task panicked.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self.reason, Reason::Panicked(_))
+    }
+
+    /// What the task panicked with, for [`resume_unwind`](std::panic::resume_unwind).
+    ///
+    /// # Panics
+    ///
+    /// If it did not panic.
+    #[must_use]
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        self.try_into_panic().expect("the task did not panic")
+    }
+
+    /// What the task panicked with.
+    ///
+    /// # Errors
+    ///
+    /// This error itself, if the task did not panic.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        match self.reason {
+            Reason::Panicked(payload) => Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Reason::Cancelled => Err(self),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::Cancelled => f.write_str("the task was cancelled"),
+            Reason::Panicked(payload) => {
+                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+                write!(f, "the task panicked: {}", panic_message(&**payload))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::Cancelled => f.write_str("JoinError::Cancelled"),
+            Reason::Panicked(payload) => {
+                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+                write!(f, "JoinError::Panicked({:?})", panic_message(&**payload))
+            }
+        }
+    }
+}
+
+impl Error for JoinError {}
+
+impl From<JoinError> for io::Error {
+    /// Of kind [`Other`](io::ErrorKind::Other): not `Interrupted`, which std's loops would retry.
+    fn from(error: JoinError) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
+/// A task in its core's table. Stale ids find nobody: a place that is used again gets another generation. (After 2^32
+/// spawns on one core an id from before them could wake a task that need not run, which does no harm.)
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) struct TaskId {
+    index: u32,
+    generation: u32,
+    /// It means nothing to other cores.
+    _stays_on_its_thread: PhantomData<*mut ()>,
+}
+
+impl TaskId {
+    /// The future of `block_on`.
+    pub(crate) const ROOT: TaskId = TaskId::new(u32::MAX, 0);
+
+    /// No task at all.
+    const NOBODY: TaskId = TaskId::new(u32::MAX - 1, 0);
+
+    #[inline]
+    const fn new(index: u32, generation: u32) -> TaskId {
+        TaskId { index, generation, _stays_on_its_thread: PhantomData }
+    }
+
+    #[inline]
+    const fn slot(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == TaskId::ROOT { f.write_str("root") } else { write!(f, "{}.{}", self.index, self.generation) }
+    }
+}
