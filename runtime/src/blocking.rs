@@ -14,8 +14,8 @@ mod tests;
 
 use std::future::pending;
 
-pub(crate) use self::call::{Call, Closed};
-pub(crate) use self::pool::{Counters, Job, Left, Pool, QUEUE_MAX, Refused, THREADS_MAX};
+use self::call::{Call, Closed};
+pub(crate) use self::pool::{Job, Pool, QUEUE_MAX, Refused, THREADS_MAX};
 use crate::core;
 use crate::task::{self, JoinHandle};
 

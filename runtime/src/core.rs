@@ -18,7 +18,7 @@ use crate::blocking::Pool;
 use crate::buf::pool::{Buffers, Take};
 use crate::driver::{Driver, Park};
 use crate::inbox::Inbox;
-use crate::inflight::held::{Answer, Cells, Held};
+use crate::inflight::held::{Cells, Held, Proof};
 use crate::inflight::slots::{self, Consequence, Key, Orphan, Slots};
 use crate::metrics::Metrics;
 use crate::op::{Op, Reply, Request, StreamOp};
@@ -168,14 +168,14 @@ impl Core {
         }
         drop(flights);
         drop(waiter);
-        if let Orphan::Answered(held, answer, items) = orphan {
+        if let Orphan::Answered(held, proof, items) = orphan {
             drop(items);
-            self.abandon(held, answer);
+            self.abandon(held, proof);
         }
     }
 
-    fn abandon(&self, held: Held, answer: Answer) {
-        contain("the `abandon` of an op", || held.abandon(answer, &self.cells));
+    fn abandon(&self, held: Held, proof: Proof) {
+        contain("the `abandon` of an op", || held.abandon(proof, &self.cells));
     }
 
     /// Lets the driver hand over what came, and wait for more if it may; then acts on it.
@@ -198,7 +198,7 @@ impl Core {
         for consequence in late.drain(..) {
             match consequence {
                 Consequence::Wake(waiter) => self.tasks.notify(waiter),
-                Consequence::Abandon(held, answer) => self.abandon(held, answer),
+                Consequence::Abandon(held, proof) => self.abandon(held, proof),
                 Consequence::Drop(reply) => drop(reply),
                 Consequence::Nothing => {}
             }
@@ -375,12 +375,12 @@ pub(crate) fn start_stream<T: StreamOp>(op: T) -> Flight {
 }
 
 impl Flight {
-    /// The op and its reply, if that came; otherwise the newest waker is remembered.
+    /// Gives the op and its reply, if that came, to `settle`; otherwise the newest waker is remembered.
     #[inline]
-    pub fn take_reply<T: Op>(&self, waker: &Waker) -> Option<(T, io::Result<Reply>)> {
+    pub fn settle<T: Op, R>(&self, waker: &Waker, settle: impl FnOnce(T, io::Result<Reply>) -> R) -> Option<R> {
         let answered = self.core.flights.borrow_mut().slots.poll(self.key);
         match answered {
-            Some((held, answer)) => Some(held.take(answer, &self.core.cells)),
+            Some((held, proof)) => Some(held.settle(proof, &self.core.cells, settle)),
             None => {
                 self.must_be_here();
                 self.core.wait_as(self.key, waker);
@@ -398,10 +398,9 @@ impl Flight {
                 let unread = flights.slots.unread(self.key);
                 Next::Item(reply, unread)
             }
-            slots::Next::Last(held, answer) => {
+            slots::Next::Last(held, proof) => {
                 drop(flights);
-                let (op, reply) = held.take(answer, &self.core.cells);
-                Next::Last(op, reply)
+                held.settle(proof, &self.core.cells, Next::Last)
             }
             slots::Next::Nothing => {
                 let before = flights.slots.set_reader(self.key, reader);

@@ -37,21 +37,17 @@ pub(crate) mod slots;
 /// # Ok(()) }
 /// ```
 pub fn submit<T: Op>(op: T) -> Submit<T> {
-    Submit { state: State::New(op) }
+    Submit { op: Some(op), flight: None }
 }
 
 /// An op on its way; see [`submit`].
 #[must_use = "an op does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct Submit<T: Op> {
-    state: State<T>,
-}
-
-#[derive(Debug)]
-enum State<T> {
-    New(T),
-    InFlight(Flight),
-    Over,
+    /// Until the first poll.
+    op: Option<T>,
+    /// From then on until the reply is taken.
+    flight: Option<Flight>,
 }
 
 // The op is moved out before it is placed, never pinned in here.
@@ -60,7 +56,7 @@ impl<T: Op> Unpin for Submit<T> {}
 impl<T: Op> Submit<T> {
     /// Whether the op is with the kernel, or its reply waits to be read.
     pub fn is_in_flight(&self) -> bool {
-        matches!(self.state, State::InFlight(_))
+        self.flight.is_some()
     }
 
     /// Cancels the op when `deadline` comes, waits for its last reply, and returns what really happened.
@@ -89,29 +85,19 @@ impl<T: Op> Submit<T> {
         Deadline { submit: self, limit: Some(sleep_until(deadline)), cancelled: false }
     }
 
-    /// The op and its reply, before they are put together.
+    /// Polls, and lets `settle` put the op and its reply together.
     #[inline]
-    fn poll_reply(&mut self, waker: &Waker) -> Poll<(T, io::Result<Reply>)> {
-        match &self.state {
-            State::InFlight(flight) => match flight.take_reply::<T>(waker) {
-                Some(answered) => {
-                    self.state = State::Over;
-                    Poll::Ready(answered)
-                }
-                None => Poll::Pending,
-            },
-            State::New(_) => self.start(waker),
-            State::Over => panic!("an op is polled after its reply was taken"),
+    fn poll_with(&mut self, waker: &Waker, settle: impl FnOnce(T, io::Result<Reply>) -> T::Output) -> Poll<T::Output> {
+        if let Some(flight) = &self.flight {
+            let Some(output) = flight.settle(waker, settle) else { return Poll::Pending };
+            self.flight = None;
+            return Poll::Ready(output);
         }
-    }
-
-    #[inline]
-    fn start(&mut self, waker: &Waker) -> Poll<(T, io::Result<Reply>)> {
-        let State::New(op) = std::mem::replace(&mut self.state, State::Over) else { unreachable!("it is new") };
+        let op = self.op.take().expect("an op is not polled again after its reply was taken");
         if let Err(refused) = op.check() {
-            return Poll::Ready((op, Err(refused)));
+            return Poll::Ready(settle(op, Err(refused)));
         }
-        self.state = State::InFlight(core::start(op, waker));
+        self.flight = Some(core::start(op, waker));
         Poll::Pending
     }
 }
@@ -121,14 +107,14 @@ impl<T: Op> Future for Submit<T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T::Output> {
-        self.get_mut().poll_reply(context.waker()).map(|(op, reply)| op.finish(reply))
+        self.get_mut().poll_with(context.waker(), T::finish)
     }
 }
 
 impl<T: Op> Drop for Submit<T> {
     #[inline]
     fn drop(&mut self) {
-        if let State::InFlight(flight) = &self.state {
+        if let Some(flight) = &self.flight {
             flight.orphan();
         }
     }
@@ -148,15 +134,17 @@ impl<T: Op> Future for Deadline<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T::Output> {
         let this = self.get_mut();
-        if let Poll::Ready((op, reply)) = this.submit.poll_reply(context.waker()) {
-            return Poll::Ready(op.finish(reply.map_err(|error| this.timed_out(error))));
+        let cancelled = this.cancelled;
+        let settle = |op: T, reply: io::Result<Reply>| op.finish(reply.map_err(|error| timed_out(error, cancelled)));
+        if let Poll::Ready(output) = this.submit.poll_with(context.waker(), settle) {
+            return Poll::Ready(output);
         }
         if let Some(limit) = &mut this.limit
             && Pin::new(limit).poll(context).is_ready()
         {
             this.limit = None;
             this.cancelled = true;
-            if let State::InFlight(flight) = &this.submit.state {
+            if let Some(flight) = &this.submit.flight {
                 flight.cancel();
             }
         }
@@ -164,14 +152,12 @@ impl<T: Op> Future for Deadline<T> {
     }
 }
 
-impl<T: Op> Deadline<T> {
-    /// A reply that only says «cancelled» says, to the caller, that time was up.
-    fn timed_out(&self, error: io::Error) -> io::Error {
-        if self.cancelled && error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()) {
-            return io::Error::new(io::ErrorKind::TimedOut, "the deadline came before the operation was done");
-        }
-        error
+/// A reply that only says «cancelled» says, to the caller, that time was up.
+fn timed_out(error: io::Error, cancelled: bool) -> io::Error {
+    if cancelled && error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()) {
+        return io::Error::new(io::ErrorKind::TimedOut, "the deadline came before the operation was done");
     }
+    error
 }
 
 /// Asks the kernel for an op with many replies.
@@ -180,7 +166,7 @@ impl<T: Op> Deadline<T> {
 ///
 /// As [`submit`].
 pub fn replies<T: StreamOp>(op: T) -> Replies<T> {
-    Replies { state: State::New(op), paused: false }
+    Replies { op: Some(op), flight: None, stopped: false }
 }
 
 /// What an op with many replies has to say next.
@@ -199,8 +185,9 @@ pub enum Step<T: StreamOp> {
 #[must_use = "an op does nothing until it is polled"]
 #[derive(Debug)]
 pub struct Replies<T: StreamOp> {
-    state: State<T>,
-    paused: bool,
+    op: Option<T>,
+    flight: Option<Flight>,
+    stopped: bool,
 }
 
 /// So many items that nobody has taken stop the op: what comes must not grow without bound.
@@ -217,14 +204,13 @@ impl<T: StreamOp> Replies<T> {
     ///
     /// After the end.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Step<T>> {
-        if let State::New(_) = self.state {
-            let State::New(op) = std::mem::replace(&mut self.state, State::Over) else { unreachable!("it is new") };
+        if let Some(op) = self.op.take() {
             if let Err(refused) = op.check() {
                 return Poll::Ready(Step::End(op.finish(Err(refused))));
             }
-            self.state = State::InFlight(core::start_stream(op));
+            self.flight = Some(core::start_stream(op));
         }
-        let State::InFlight(flight) = &self.state else { panic!("a stream of replies is polled after its end") };
+        let flight = self.flight.as_ref().expect("a stream of replies is not polled after its end");
         match flight.next_reply::<T>(context.waker()) {
             core::Next::Item(reply, unread) => {
                 if unread > UNREAD_MAX {
@@ -233,7 +219,7 @@ impl<T: StreamOp> Replies<T> {
                 Poll::Ready(Step::Item(T::item(reply)))
             }
             core::Next::Last(op, reply) => {
-                self.state = State::Over;
+                self.flight = None;
                 Poll::Ready(Step::End(op.finish(reply)))
             }
             core::Next::Nothing => Poll::Pending,
@@ -242,8 +228,8 @@ impl<T: StreamOp> Replies<T> {
 
     /// Asks the kernel to stop. What came until then is still there to be taken, and then the end.
     pub fn stop(&mut self) {
-        if let State::InFlight(flight) = &self.state
-            && !std::mem::replace(&mut self.paused, true)
+        if let Some(flight) = &self.flight
+            && !std::mem::replace(&mut self.stopped, true)
         {
             flight.cancel();
         }
@@ -252,7 +238,7 @@ impl<T: StreamOp> Replies<T> {
 
 impl<T: StreamOp> Drop for Replies<T> {
     fn drop(&mut self) {
-        if let State::InFlight(flight) = &self.state {
+        if let Some(flight) = &self.flight {
             flight.orphan();
         }
     }

@@ -59,6 +59,18 @@ async fn ten_thousand_sleeps_end_neither_early_nor_not_at_all() {
     }
 }
 
+/// Catches: a look at the clock that takes «almost» for «reached».
+#[runtime::test(driver = simulated)]
+async fn a_sleep_of_a_nanosecond_waits_for_it() {
+    for duration in [1, 999, 1_000_000].map(Duration::from_nanos) {
+        let start = now();
+        let mut short = sleep(duration);
+        assert!(poll_once(&mut short).await.is_pending());
+        short.await;
+        assert!(now() - start >= duration);
+    }
+}
+
 #[runtime::test(driver = simulated)]
 async fn hours_pass_and_sleeps_end_in_the_order_of_their_deadlines() {
     let order = Rc::new(Cell::new(0));
@@ -274,17 +286,24 @@ async fn ticks_stay_on_their_grid_and_missed_ones_are_skipped() {
     assert!(late <= before && next > before && on_grid(next), "a burst: {late:?}, {next:?}");
 }
 
-/// Catches: bursts. A tick every nanosecond is never caught up with.
+/// Each is ready at its first poll, or a nanosecond later.
+/// Catches: a sleep that is over from the start and never makes its task wait; bursts of ticks.
 #[runtime::test(driver = each)]
-async fn an_interval_however_short_lets_others_run() {
-    let stop = Rc::new(Cell::new(false));
-    let other = Rc::clone(&stop);
-    let task = runtime::spawn(async move { other.set(true) });
-    let mut ticks = interval(Duration::from_nanos(1));
-    while !stop.get() {
-        ticks.tick().await;
+async fn a_loop_over_sleeps_and_ticks_that_are_due_lets_others_run() {
+    for ticking in [false, true] {
+        let stop = Rc::new(Cell::new(false));
+        let other = Rc::clone(&stop);
+        let task = runtime::spawn(async move { other.set(true) });
+        let mut ticks = interval(Duration::from_nanos(1));
+        while !stop.get() {
+            if ticking {
+                ticks.tick().await;
+            } else {
+                sleep(Duration::ZERO).await;
+            }
+        }
+        task.await.unwrap();
     }
-    task.await.unwrap();
 }
 
 #[runtime::test(driver = simulated)]

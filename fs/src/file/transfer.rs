@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -169,7 +170,7 @@ impl<B: IoBuf> Op for Writing<B> {
             written => written,
         };
         match written {
-            Ok(written) if written < asked => drop(runtime::spawn(write_rest(write, written, remains))),
+            Ok(written) if written < asked => drop(runtime::spawn(write_rest(write, written..asked, remains))),
             Ok(_) => drop(write),
             Err(error) => {
                 drop(write);
@@ -180,11 +181,11 @@ impl<B: IoBuf> Op for Writing<B> {
 }
 
 /// Writes what is left of a write that came back short after its future was dropped: half of it would be worse than all.
-async fn write_rest<B: IoBuf>(write: Write<B>, mut written: usize, remains: Remains) {
+async fn write_rest<B: IoBuf>(write: Write<B>, mut left: Range<usize>, remains: Remains) {
     let Write { fd, mut buf, position } = write;
-    while written < buf.bytes().len() {
-        let position = advance(position, written);
-        let rest = Write { fd: fd.clone(), buf: buf.slice(written..), position };
+    while !left.is_empty() {
+        let position = advance(position, left.start);
+        let rest = Write { fd: fd.clone(), buf: buf.slice(left.clone()), position };
         let (counted, back) = match submit(rest).await {
             Ok((0, rest)) => (Err(io::ErrorKind::WriteZero.into()), rest.into_inner()),
             Ok((count, rest)) => (Ok(count), rest.into_inner()),
@@ -196,7 +197,7 @@ async fn write_rest<B: IoBuf>(write: Write<B>, mut written: usize, remains: Rema
         };
         buf = back;
         match counted {
-            Ok(count) => written += count,
+            Ok(count) => left.start += count,
             Err(error) => {
                 remains.description().keep_error(error);
                 break;

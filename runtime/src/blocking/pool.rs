@@ -85,7 +85,6 @@ pub(crate) enum Refused {
 
 /// A pool at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub(crate) struct Counters {
     /// Threads that exist.
     pub(crate) threads: usize,

@@ -338,7 +338,8 @@ impl Simulated {
 
     fn answer_due(&mut self, kernel: &mut Kernel) {
         let now_ns = kernel.now_ns();
-        let mut due: Vec<Due> = self.agenda.iter().take_while(|due| due.at_ns <= now_ns).take(REPLIES_MAX).copied().collect();
+        let mut due: Vec<Due> =
+            self.agenda.iter().take_while(|due| due.at_ns <= now_ns).take(REPLIES_MAX).copied().collect();
         let first = due.first().and_then(|due| self.flights.get(&due.flight)).map(|flight| flight.kind);
         if let Some(kind) = first.filter(|_| due.len() > 1) {
             if kernel.ledger.strikes(Fault::Reorder, kind) {

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!            place                    lend                      answer
-//!  op ─────────────► Held + Request ───────► Lent ─► driver ─► Answer ─► take: the op is the caller's again
+//!  op ─────────────► Held + Request ───────► Lent ─► driver ─► Answer ─► settle: the op is the caller's again
 //!                     │                                           └────► abandon: the op deals with what came
 //!                     └ never moves, is never looked at, is never freed before there is an Answer
 //! ```
 //!
 //! Three types carry the promise. [`Held`] owns the op's cell; it cannot be opened. [`Lent`] carries the request, which
-//! points into the cell, and is given up to get an [`Answer`]. Only an [`Answer`] for the same cell opens a [`Held`]. A
+//! points into the cell, and is given up to get an [`Answer`]. Only an [`Answer`] for the same cell, accepted as
+//! [`Proof`], opens a [`Held`]. A
 //! [`Held`] that is dropped unopened leaks its cell: what a device may still write must never be freed.
 //!
 //! Cells are recycled by size, so that an op in steady state allocates nothing.
@@ -28,7 +29,7 @@ use rustix::io::Errno;
 use super::slots::Key;
 use crate::op::{Answered, OnDrop, Op, Reply, Request, Yields};
 
-/// An op in its cell. Only an [`Answer`] opens it; dropped unopened, it leaks.
+/// An op in its cell. Only a [`Proof`] opens it; dropped unopened, it leaks.
 #[must_use = "a held op that is dropped leaks"]
 pub(crate) struct Held {
     head: NonNull<Head>,
@@ -44,6 +45,8 @@ struct OpCell<T> {
 struct Head {
     kind: &'static Kind,
     yields: Yields,
+    /// A driver's answer, from its arrival until the op is taken. The kernel's is a number, and travels in the [`Proof`].
+    answered: Option<Answered>,
 }
 
 /// What differs between types of op.
@@ -51,7 +54,7 @@ struct Kind {
     op: TypeId,
     name: fn() -> &'static str,
     on_drop: OnDrop,
-    abandon: unsafe fn(Held, Answer, &Cells),
+    abandon: unsafe fn(Held, Proof, &Cells),
 }
 
 trait HasKind {
@@ -74,7 +77,7 @@ impl Held {
     #[inline]
     pub fn place<T: Op>(op: T, cells: &Cells) -> (Held, Loan) {
         let cell = cells.take(Layout::new::<OpCell<T>>()).cast::<OpCell<T>>();
-        let head = Head { kind: const { &T::KIND }, yields: Yields::Count };
+        let head = Head { kind: const { &T::KIND }, yields: Yields::Count, answered: None };
         // SAFETY: `write` wants the place valid for writes and aligned. `take` gave a block of this layout that is ours alone.
         unsafe { cell.write(OpCell { head, op }) };
         let unwinding = Unplace { cell, cells };
@@ -101,33 +104,61 @@ impl Held {
         self.kind().on_drop
     }
 
-    /// Gets the op back, and what came.
+    /// The last reply came: the op may be taken from now on.
     ///
     /// # Panics
     ///
-    /// If the answer is another op's, or `T` is another type: then the op leaks.
+    /// If the answer is another op's.
     #[inline]
-    pub fn take<T: Op>(self, answer: Answer, cells: &Cells) -> (T, io::Result<Reply>) {
+    pub fn accept(&mut self, answer: Answer) -> Proof {
+        match answer.0 {
+            Source::Kernel(result) => Proof(result),
+            Source::Driver(cell, answered) => {
+                assert!(cell == self.identity(), "the answer to another op");
+                // SAFETY: the head lies beside the op, whose borrow does not cover it; `&mut self` has the cell.
+                unsafe { (*self.head.as_ptr()).answered = Some(answered) };
+                Proof(0)
+            }
+        }
+    }
+
+    /// Takes the op out, and gives it with what came to `settle`, which is foreign: nothing of the core may be borrowed.
+    ///
+    /// # Panics
+    ///
+    /// If `T` is not the op's type: then the op leaks.
+    #[inline]
+    pub fn settle<T: Op, R>(self, proof: Proof, cells: &Cells, settle: impl FnOnce(T, io::Result<Reply>) -> R) -> R {
         // One address nearly always; another crate may have a copy of the constant, so the type decides.
         let is_kind = std::ptr::eq(self.kind(), const { &T::KIND }) || self.kind().op == TypeId::of::<T>();
         assert!(is_kind, "an op is taken as one of another type");
-        assert!(answer.is_for(&self), "the answer to another op");
-        let reply = answer.reply(self.yields());
+        let (yields, answered) = (self.yields(), self.take_answered());
         let cell = self.head.cast::<OpCell<T>>();
         // SAFETY: `read` wants an initialised, aligned op that is not used again. It was placed as this type (checked
-        // above). The answer says that the request is gone and the kernel is done; `self` is consumed, and its cell goes
+        // above). The proof says that the request is gone and the kernel is done; `self` is consumed, and its cell goes
         // back to the free list as plain bytes.
         let op = unsafe { (&raw const (*cell.as_ptr()).op).read() };
         // SAFETY: `give` wants an unused block that `take` gave: `place` took it with this layout, and the op has left it.
         unsafe { cells.give(cell.cast(), Layout::new::<OpCell<T>>()) };
-        (op, reply)
+        // The common case stands alone, so that the compiler can join it with what `settle` does with a count.
+        match (answered, yields) {
+            (None, Yields::Count) if proof.0 >= 0 => settle(op, Ok(Reply::Count(proof.0.unsigned_abs() as usize))),
+            (None, _) => settle(op, kernel_reply(proof.0, yields)),
+            (Some(answered), _) => settle(op, answered.map_err(io::Error::from)),
+        }
     }
 
     /// Lets the op deal with an answer nobody waits for. Runs foreign code: nothing of the core may be borrowed.
-    pub fn abandon(self, answer: Answer, cells: &Cells) {
+    pub fn abandon(self, proof: Proof, cells: &Cells) {
         let abandon = self.kind().abandon;
         // SAFETY: `abandon` wants a cell whose op has the type it was made for: both come from one `Kind`.
-        unsafe { abandon(self, answer, cells) };
+        unsafe { abandon(self, proof, cells) };
+    }
+
+    #[inline]
+    fn take_answered(&self) -> Option<Answered> {
+        // SAFETY: as in `accept`; the borrow ends at once.
+        unsafe { (*self.head.as_ptr()).answered.take() }
     }
 
     #[inline]
@@ -151,9 +182,8 @@ impl Held {
 /// # Safety
 ///
 /// The op in the cell is a `T`.
-unsafe fn abandon<T: Op>(held: Held, answer: Answer, cells: &Cells) {
-    let (op, reply) = held.take::<T>(answer, cells);
-    op.abandon(reply);
+unsafe fn abandon<T: Op>(held: Held, proof: Proof, cells: &Cells) {
+    held.settle(proof, cells, T::abandon);
 }
 
 /// Undoes `place` when the op's `request` panics.
@@ -248,23 +278,12 @@ impl Answer {
     pub unsafe fn from_kernel(result: i32) -> Answer {
         Answer(Source::Kernel(result))
     }
-
-    #[inline]
-    fn is_for(&self, held: &Held) -> bool {
-        match self.0 {
-            Source::Kernel(_) => true,
-            Source::Driver(cell, _) => cell == held.identity(),
-        }
-    }
-
-    #[inline]
-    fn reply(self, yields: Yields) -> io::Result<Reply> {
-        match self.0 {
-            Source::Kernel(result) => kernel_reply(result, yields),
-            Source::Driver(_, answered) => answered.map_err(io::Error::from),
-        }
-    }
 }
+
+/// That an op's last reply came: its [`Held`] opens to this. Carries the kernel's number.
+#[must_use = "without its proof an op leaks"]
+#[derive(Debug)]
+pub(crate) struct Proof(i32);
 
 /// A reply that is not the last.
 #[derive(Debug)]

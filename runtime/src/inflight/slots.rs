@@ -18,35 +18,48 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::held::{Answer, Came, Held};
+use super::held::{Answer, Came, Held, Proof};
 use crate::op::OnDrop;
 use crate::task::Notify;
 
 /// Names a slot, and its use: replies to an earlier use find nobody.
+///
+/// The generation above, the index below.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    index: u32,
-    generation: u32,
-}
+pub(crate) struct Key(u64);
 
 impl Key {
+    #[inline]
+    fn new(index: u32, generation: u32) -> Key {
+        Key(u64::from(generation) << 32 | u64::from(index))
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        (self.0 & u64::from(u32::MAX)) as usize
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
     /// As `user_data`. Never below 2^32: those are the ring's own names.
     #[inline]
     pub fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        self.0
     }
 
     /// From `user_data`.
     #[inline]
     pub fn from_bits(bits: u64) -> Key {
-        // The halves of what `to_bits` made.
-        Key { index: bits as u32, generation: (bits >> 32) as u32 }
+        Key(bits)
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index, self.generation)
+        write!(f, "{}.{}", self.index(), self.generation())
     }
 }
 
@@ -65,7 +78,7 @@ pub(crate) enum Consequence {
     /// Wake who waits.
     Wake(Notify),
     /// Nobody waits: the op deals with it.
-    Abandon(Held, Answer),
+    Abandon(Held, Proof),
     /// Nobody waits for this item: only what it brought is dropped.
     Drop(std::io::Result<crate::op::Reply>),
     /// Nothing.
@@ -80,7 +93,7 @@ pub(crate) enum Orphan {
     /// The driver has it, and shall finish it.
     Finish,
     /// The last reply was there already: the op deals with it. Items that nobody took are dropped.
-    Answered(Held, Answer, VecDeque<std::io::Result<crate::op::Reply>>),
+    Answered(Held, Proof, VecDeque<std::io::Result<crate::op::Reply>>),
     /// There is no such op (any more).
     Gone,
 }
@@ -90,7 +103,7 @@ pub(crate) enum Next {
     /// An item.
     Item(std::io::Result<crate::op::Reply>),
     /// The end.
-    Last(Held, Answer),
+    Last(Held, Proof),
     /// Nothing yet.
     Nothing,
 }
@@ -106,7 +119,7 @@ enum State {
     /// Where the next free slot is.
     Free(u32),
     Waiting(Notify),
-    Done(Answer),
+    Done(Proof),
     Orphaned,
     Streaming(Box<Stream>),
 }
@@ -116,7 +129,7 @@ enum State {
 /// Bound: what the kernel sends before its multishot is cancelled; who starts a stream sees [`Slots::unread`] and cancels.
 struct Stream {
     items: VecDeque<std::io::Result<crate::op::Reply>>,
-    last: Option<Answer>,
+    last: Option<Proof>,
     reader: Option<Notify>,
 }
 
@@ -167,7 +180,7 @@ impl Slots {
                 }
                 // A free slot holds nothing to drop, which the compiler does not see.
                 std::mem::forget(std::mem::replace(slot, Slot { generation, state, held: Some(held) }));
-                Key { index, generation }
+                Key::new(index, generation)
             }
             None => self.insert_new(Slot { generation, state, held: Some(held) }),
         }
@@ -175,25 +188,25 @@ impl Slots {
 
     #[cold]
     fn insert_new(&mut self, slot: Slot) -> Key {
-        let key = Key { index: self.slots.len() as u32, generation: slot.generation };
-        assert!(key.index < NONE, "2^32 ops in flight on one core");
+        let index = u32::try_from(self.slots.len()).ok().filter(|&index| index != NONE);
+        let key = Key::new(index.expect("2^32 ops in flight on one core"), slot.generation);
         self.slots.push(slot);
         key
     }
 
     #[inline]
     fn get(&mut self, key: Key) -> Option<&mut Slot> {
-        self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)
+        self.slots.get_mut(key.index()).filter(|slot| slot.generation == key.generation())
     }
 
     /// Frees the slot, which is in use.
     #[inline]
     fn remove(&mut self, key: Key) -> (State, Held) {
-        let slot = &mut self.slots[key.index as usize];
+        let slot = &mut self.slots[key.index()];
         slot.generation = 0;
         self.len -= 1;
         let state = std::mem::replace(&mut slot.state, State::Free(self.first_free));
-        self.first_free = key.index;
+        self.first_free = key.index() as u32;
         (state, slot.held.take().expect("a slot in use holds an op"))
     }
 
@@ -208,11 +221,11 @@ impl Slots {
 
     #[inline]
     fn deliver_last(&mut self, key: Key, answer: Answer) -> Consequence {
-        if let Some(slot) = self.get(key)
-            && let State::Waiting(Notify::Task(task)) = slot.state
+        if let Some(Slot { state, held: Some(held), .. }) = self.get(key)
+            && let State::Waiting(Notify::Task(task)) = *state
         {
             // By far the most common. There is nothing in the old state to drop, which the compiler does not see.
-            std::mem::forget(std::mem::replace(&mut slot.state, State::Done(answer)));
+            std::mem::forget(std::mem::replace(state, State::Done(held.accept(answer))));
             return Consequence::Wake(Notify::Task(task));
         }
         self.deliver_last_otherwise(key, answer)
@@ -220,18 +233,19 @@ impl Slots {
 
     #[cold]
     fn deliver_last_otherwise(&mut self, key: Key, answer: Answer) -> Consequence {
-        let Some(slot) = self.get(key) else {
+        let Some(Slot { state, held: Some(held), .. }) = self.get(key) else {
             debug_assert!(false, "a reply under key {key:?}, which nobody has");
             return Consequence::Nothing;
         };
-        match &mut slot.state {
-            State::Waiting(_) => match std::mem::replace(&mut slot.state, State::Done(answer)) {
+        let proof = held.accept(answer);
+        match state {
+            State::Waiting(_) => match std::mem::replace(state, State::Done(proof)) {
                 State::Waiting(waiter) => Consequence::Wake(waiter),
                 _ => unreachable!("it was waiting"),
             },
-            State::Orphaned => Consequence::Abandon(self.remove(key).1, answer),
+            State::Orphaned => Consequence::Abandon(self.remove(key).1, proof),
             State::Streaming(stream) => {
-                stream.last = Some(answer);
+                stream.last = Some(proof);
                 stream.reader.take().map_or(Consequence::Nothing, Consequence::Wake)
             }
             State::Done(_) | State::Free(_) => {
@@ -263,10 +277,10 @@ impl Slots {
     ///
     /// If there is no such op: the runtime that it belonged to has ended.
     #[inline]
-    pub fn poll(&mut self, key: Key) -> Option<(Held, Answer)> {
+    pub fn poll(&mut self, key: Key) -> Option<(Held, Proof)> {
         match self.get(key).map(|slot| &slot.state) {
             Some(State::Done(_)) => match self.remove(key) {
-                (State::Done(answer), held) => Some((held, answer)),
+                (State::Done(proof), held) => Some((held, proof)),
                 _ => unreachable!("it was done"),
             },
             Some(_) => None,
@@ -290,7 +304,7 @@ impl Slots {
             return Next::Item(item);
         }
         match stream.last.take() {
-            Some(answer) => Next::Last(self.remove(key).1, answer),
+            Some(proof) => Next::Last(self.remove(key).1, proof),
             None => Next::Nothing,
         }
     }
@@ -316,9 +330,9 @@ impl Slots {
         let Some(slot) = self.get(key) else { return (Orphan::Gone, None) };
         if slot.is_answered() {
             return match self.remove(key) {
-                (State::Done(answer), held) => (Orphan::Answered(held, answer, VecDeque::new()), None),
+                (State::Done(proof), held) => (Orphan::Answered(held, proof, VecDeque::new()), None),
                 (State::Streaming(stream), held) => match stream.last {
-                    Some(answer) => (Orphan::Answered(held, answer, stream.items), stream.reader),
+                    Some(proof) => (Orphan::Answered(held, proof, stream.items), stream.reader),
                     None => unreachable!("it had its last reply"),
                 },
                 _ => unreachable!("it had its last reply"),
@@ -366,7 +380,7 @@ impl Slots {
 
     fn in_use(&self) -> impl Iterator<Item = (Key, &Slot, &Held)> {
         self.slots.iter().zip(0..).filter_map(|(slot, index)| {
-            Some((Key { index, generation: slot.generation }, slot, slot.held.as_ref()?))
+            Some((Key::new(index, slot.generation), slot, slot.held.as_ref()?))
         })
     }
 }

@@ -1,18 +1,19 @@
 //! Ticks at a fixed rate.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::{Sleep, sleep_until};
 use crate::core;
 
-/// Ticks every `period`, from now on: the first [tick](Interval::tick) is due at once.
+/// Ticks every `period`, from now on: the first [tick](Interval::tick) is ready at once.
 ///
 /// The ticks stay on the grid that this call begins, however late each is taken: they do not drift. **Missed ticks are
-/// skipped.** When whoever takes them comes late, one tick is due at once, and the next is on the first point of the grid
+/// skipped.** When whoever takes them comes late, one tick is ready at once, and the next is on the first point of the grid
 /// that is still to come, so there is never a burst. To learn how many were skipped, compare the instants that the ticks
-/// return. Each tick lets others run first, so that a loop over ticks shares its core however short the period.
+/// return.
 ///
 /// # Panics
 ///
@@ -63,7 +64,7 @@ impl Interval {
         let Some(due) = self.next.deadline() else {
             return Poll::Pending;
         };
-        ready!(self.next.poll_in_turn(context));
+        ready!(Pin::new(&mut self.next).poll(context));
         self.next = Sleep::new(next_tick(due, core::now(), self.period));
         Poll::Ready(due)
     }

@@ -81,6 +81,13 @@ impl Desk {
         waited.unwrap();
     }
 
+    /// A turn that something must end.
+    fn wait_in_time(&mut self) {
+        let until = Instant::now() + LOST;
+        self.wait(Park::Until(Some(until)));
+        assert!(Instant::now() < until, "nothing ended the wait");
+    }
+
     /// What there is to hand over. Several turns, so that whatever repeats itself shows.
     fn settle(&mut self) {
         for _turn in 0..5 {

@@ -174,6 +174,12 @@ impl Ledger {
         Ledger { faults, random, step: 0, reached: BTreeMap::new() }
     }
 
+    /// Other faults from now on.
+    #[cfg(test)]
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults = faults;
+    }
+
     /// One thing more happens.
     pub fn step(&mut self) {
         self.step += 1;

@@ -98,12 +98,8 @@ pub(super) struct FileState {
 impl FileSystem {
     /// `/` and `/tmp`.
     pub fn new() -> FileSystem {
-        let mut files = FileSystem {
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            inodes: BTreeMap::new(),
-            next: ROOT,
-        };
+        let mut files =
+            FileSystem { names: BTreeMap::new(), durable_names: BTreeMap::new(), inodes: BTreeMap::new(), next: ROOT };
         files.add(Vec::new(), 0o755, Content::Directory, 0);
         files.add(b"/tmp".to_vec(), 0o1777, Content::Directory, 0);
         files.durable_names = files.names.clone();

@@ -59,7 +59,10 @@ struct Socket {
 enum State {
     /// Neither listens nor connects.
     Fresh,
-    Listening { queue: VecDeque<SocketId>, backlog: usize },
+    Listening {
+        queue: VecDeque<SocketId>,
+        backlog: usize,
+    },
     /// A SYN is out.
     Connecting,
     Stream(Stream),
@@ -69,10 +72,19 @@ enum State {
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     /// A SYN arrives, for the so many'th time.
-    Syn { from: SocketId, tries: u32 },
+    Syn {
+        from: SocketId,
+        tries: u32,
+    },
     /// Bytes or an end arrive, after so many tries that a cut wire swallowed.
-    Delivery { from: SocketId, tries: u32 },
-    Reset { to: SocketId, why: Errno },
+    Delivery {
+        from: SocketId,
+        tries: u32,
+    },
+    Reset {
+        to: SocketId,
+        why: Errno,
+    },
 }
 
 impl Network {

@@ -91,7 +91,8 @@ impl Kernel {
                 Ok(Object::Socket(_)) if *position != Position::Cursor => Errno::SPIPE.into(),
                 Ok(Object::Socket(socket)) => {
                     let socket = *socket;
-                    let flags = if flags.contains(ReadWriteFlags::NOWAIT) { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
+                    let flags =
+                        if flags.contains(ReadWriteFlags::NOWAIT) { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
                     self.recv(socket, buf, flags, attempt)
                 }
                 Ok(Object::Dead) => Errno::IO.into(),
@@ -102,13 +103,16 @@ impl Kernel {
                 Ok(Object::Socket(_)) if *position != Position::Cursor => Errno::SPIPE.into(),
                 Ok(Object::Socket(socket)) => {
                     let socket = *socket;
-                    let flags = if flags.contains(ReadWriteFlags::NOWAIT) { SendFlags::DONTWAIT } else { SendFlags::empty() };
+                    let flags =
+                        if flags.contains(ReadWriteFlags::NOWAIT) { SendFlags::DONTWAIT } else { SendFlags::empty() };
                     self.send(socket, buf, flags, false, attempt)
                 }
                 Ok(Object::Dead) => Errno::IO.into(),
                 Err(error) => error.into(),
             },
-            FileRequest::Fsync { fd, .. } => Served::nothing(self.inode_of(*fd).and_then(|inode| self.files.sync(inode))),
+            FileRequest::Fsync { fd, .. } => {
+                Served::nothing(self.inode_of(*fd).and_then(|inode| self.files.sync(inode)))
+            }
             FileRequest::Close { fd } => match fd.take() {
                 Some(fd) => {
                     self.discarded.push(fd);
@@ -223,7 +227,12 @@ impl Kernel {
         }
     }
 
-    fn serve_open_socket(&mut self, socket: SocketId, request: &mut SocketRequest<'_>, attempt: &mut Attempt) -> Served {
+    fn serve_open_socket(
+        &mut self,
+        socket: SocketId,
+        request: &mut SocketRequest<'_>,
+        attempt: &mut Attempt,
+    ) -> Served {
         let now_ns = self.now_ns();
         match request {
             SocketRequest::Bind { address, .. } => match address.ip() {
@@ -306,14 +315,7 @@ impl Kernel {
         }
     }
 
-    fn send(
-        &mut self,
-        socket: SocketId,
-        buf: &[u8],
-        flags: SendFlags,
-        whole: bool,
-        attempt: &mut Attempt,
-    ) -> Served {
+    fn send(&mut self, socket: SocketId, buf: &[u8], flags: SendFlags, whole: bool, attempt: &mut Attempt) -> Served {
         let may_wait = attempt.may_wait && !flags.contains(SendFlags::DONTWAIT);
         let wants_all = whole && may_wait;
         let len = if wants_all { buf.len() } else { self.shortened(Kind::Send, buf.len()) };

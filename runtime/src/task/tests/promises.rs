@@ -8,7 +8,7 @@ use crate::{
 use std::{
     cell::{Cell, RefCell},
     future::{self, poll_fn},
-    io,
+    hint, io,
     panic::{self, AssertUnwindSafe},
     pin::{Pin, pin},
     rc::Rc,
@@ -379,7 +379,7 @@ fn a_panic_ends_in_the_join_error_and_other_tasks_go_on() {
         }
         "alive"
     });
-    let in_poll = spawn(async { panic!("in poll, {}", 1) });
+    let in_poll = spawn(async { panic!("in poll, {}", hint::black_box(1)) });
     let in_future_drop = spawn({
         let guard = OnDrop(|| panic!("in the future's drop"));
         poll_fn(move |_| {

@@ -21,7 +21,7 @@ fn a_cancelled_wait_takes_nothing_and_leaves_the_others_waiting() {
     let second = desk.start(recv(&ours, 8));
     desk.settle();
     desk.fallback.cancel(first);
-    desk.wait(Park::Until(None));
+    desk.wait_in_time();
     assert!(is_cancelled(desk.answer::<Received>(first).expect("an answer").unwrap_err().error()));
     assert_eq!(desk.fallback.waiting, 1);
 
@@ -36,7 +36,7 @@ fn what_is_answered_cannot_be_cancelled() {
     let (ours, mut theirs) = pair();
     theirs.write_all(b"x").unwrap();
     let key = desk.start(recv(&ours, 8));
-    desk.wait(Park::Until(None));
+    desk.wait_in_time();
     desk.fallback.cancel(key);
     let nop = desk.start(Nop);
     desk.fallback.cancel(nop);

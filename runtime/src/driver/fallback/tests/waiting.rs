@@ -208,7 +208,7 @@ fn a_turn_with_answers_does_not_wait() {
     let key = desk.start(crate::op::Nop);
     let (quiet, _theirs) = pair();
     let waits = desk.start(recv(&quiet, 1));
-    desk.wait(Park::Until(None));
+    desk.wait_in_time();
     assert_eq!(desk.turn, (0, 1));
     desk.answer::<crate::op::Nop>(key).expect("an answer").unwrap();
     assert!(desk.answer::<Received>(waits).is_none());
@@ -219,7 +219,7 @@ fn another_thread_wakes_a_core_that_waits() {
     let mut desk = Desk::new();
     let inbox = desk.inbox.clone();
     let caller = std::thread::spawn(move || inbox.notify_only());
-    desk.wait(Park::Until(None));
+    desk.wait_in_time();
     caller.join().unwrap();
     assert_eq!(desk.turn, (0, 0));
 }

@@ -114,10 +114,7 @@ impl Kind {
 
     /// Whether no ring op does it: it is always a plain call.
     fn is_call(self) -> bool {
-        matches!(
-            self,
-            Kind::Socket | Kind::Bind | Kind::Listen | Kind::Shutdown | Kind::Name | Kind::SetOption
-        )
+        matches!(self, Kind::Socket | Kind::Bind | Kind::Listen | Kind::Shutdown | Kind::Name | Kind::SetOption)
     }
 }
 
@@ -126,7 +123,11 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
     let only = |kinds: &[Kind], reason| if kinds.contains(&kind) { Ok(()) } else { Err(reason) };
     match fault {
         Fault::Delay | Fault::Reorder | Fault::LateCancel | Fault::Overflow | Fault::QueueFull => {
-            if kind.is_call() { Err("a plain call, answered at once") } else { Ok(()) }
+            if kind.is_call() {
+                Err("a plain call, answered at once")
+            } else {
+                Ok(())
+            }
         }
         Fault::Short => only(&[Kind::Read, Kind::Write, Kind::Recv, Kind::Send], "transfers no bytes"),
         Fault::Interrupted => only(

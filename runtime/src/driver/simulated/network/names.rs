@@ -48,9 +48,8 @@ impl Network {
     /// Who listens at `address`: by its very name, or at all addresses.
     pub(super) fn listener(&self, address: SocketAddr) -> Option<SocketId> {
         let listens = |wanted: SocketAddr| {
-            let is_it = |socket: &Socket| {
-                socket.local == Some(wanted) && matches!(socket.state, State::Listening { .. })
-            };
+            let is_it =
+                |socket: &Socket| socket.local == Some(wanted) && matches!(socket.state, State::Listening { .. });
             self.sockets.iter().find(|(_, socket)| is_it(socket)).map(|(&id, _)| id)
         };
         let any: IpAddr = match address {

@@ -69,7 +69,8 @@ impl Network {
         self.name_for(from, to)?;
         let local = self.local(from).ok_or(Errno::ADDRNOTAVAIL)?;
         match self.sockets.get(&listener) {
-            Some(Socket { state: State::Listening { queue, backlog }, .. }) if queue.len() <= *backlog && !self.is_cut => {}
+            Some(Socket { state: State::Listening { queue, backlog }, .. })
+                if queue.len() <= *backlog && !self.is_cut => {}
             _ => return Err(Errno::TIMEDOUT),
         }
         self.get(from)?.peer = Some(to);
@@ -146,7 +147,9 @@ impl Network {
 
     /// Moves a piece of what is outgoing to where it goes; whether something arrived.
     fn hand_over(&mut self, from: SocketId, to: SocketId) -> bool {
-        let Some(Socket { state: State::Stream(receiver), is_outside, .. }) = self.sockets.get(&to) else { return false };
+        let Some(Socket { state: State::Stream(receiver), is_outside, .. }) = self.sockets.get(&to) else {
+            return false;
+        };
         let room = STREAM_BYTES_MAX.saturating_sub(receiver.received.len());
         let to_outside = *is_outside;
         let Some(Socket { state: State::Stream(sender), .. }) = self.sockets.get_mut(&from) else { return false };

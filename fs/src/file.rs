@@ -1,0 +1,416 @@
+//! An open file.
+
+mod bounce;
+mod description;
+mod positional;
+mod seek;
+mod sequential;
+mod transfer;
+mod turns;
+
+use std::fs::Permissions;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use runtime::fd::{Fd, SharedFd};
+use runtime::op::file::{Close, Fsync};
+use runtime::{call, submit};
+use rustix::fs::{OFlags, fcntl_getfl};
+
+use self::description::Description;
+use self::transfer::{Syncing, tended};
+use crate::pool::on_pool;
+use crate::{Metadata, OpenOptions};
+
+/// An open file. [`std::fs::File`], async.
+///
+/// It closes when it is dropped: at once if nothing is in flight, else with the last reply. [`close`](File::close) says how that
+/// went.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("gimmal-doc-file-{}", std::process::id()));
+/// let file = fs::File::create(&path).await?;
+/// file.write_all(b"to be kept").await?;
+/// file.sync_all().await?;
+/// file.close().await?;
+/// # fs::remove_file(&path).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct File {
+    fd: SharedFd,
+    /// Shared by the handles that [`File::try_clone`] makes.
+    description: Rc<Description>,
+}
+
+impl File {
+    /// Opens the file at `path` to read.
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`OpenOptions::open`].
+    ///
+    /// # io_uring
+    ///
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::File::open("Cargo.toml").await?;
+    /// # drop(file);
+    /// # Ok(()) }
+    /// ```
+    pub async fn open<P: AsRef<Path>>(path: P) -> io::Result<File> {
+        OpenOptions::new().read(true).open(path).await
+    }
+
+    /// Opens the file at `path` to write. It is created if there is none, and cut to nothing if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`OpenOptions::open`].
+    ///
+    /// # io_uring
+    ///
+    /// As [`OpenOptions::open`]; creating always runs on a kernel worker.
+    ///
+    /// # Examples
+    ///
+    /// As [`File`].
+    pub async fn create<P: AsRef<Path>>(path: P) -> io::Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(true).open(path).await
+    }
+
+    /// Creates the file at `path` to read and write, and fails if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`OpenOptions::open`].
+    ///
+    /// # io_uring
+    ///
+    /// As [`create`](File::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-create-new-{}", std::process::id()));
+    /// let file = fs::File::create_new(&path).await?;
+    /// assert_eq!(fs::File::create_new(&path).await.unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn create_new<P: AsRef<Path>>(path: P) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(path).await
+    }
+
+    /// How to open a file otherwise: [`OpenOptions::new`].
+    #[must_use]
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
+    }
+
+    /// Takes over a file of std's. What others do with the same open file, by other descriptors, moves the same cursor.
+    #[must_use]
+    pub fn from_std(file: std::fs::File) -> File {
+        File::from(OwnedFd::from(file))
+    }
+
+    pub(crate) fn opened(fd: Fd, flags: OFlags) -> File {
+        File { fd: SharedFd::new(fd), description: Description::new(flags.contains(OFlags::DIRECT)) }
+    }
+
+    /// Makes durable what was written, and the file's metadata. `fsync(2)`.
+    ///
+    /// It covers the writes that had returned before, and those whose futures had been dropped: it waits for these.
+    ///
+    /// # Errors
+    ///
+    /// fsync(2)'s, and why a dropped write failed. Then what was written may be lost, also if the next sync succeeds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future asks the kernel to stop; what was written is durable, or not yet.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_FSYNC` (5.1), on a kernel worker; the fallback syncs on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// As [`File`].
+    pub async fn sync_all(&self) -> io::Result<()> {
+        self.sync(false).await
+    }
+
+    /// Makes durable what was written, and of the metadata what reading it back needs. `fdatasync(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync_all`](File::sync_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`sync_all`](File::sync_all).
+    ///
+    /// # io_uring
+    ///
+    /// As [`sync_all`](File::sync_all).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-sync-data-{}", std::process::id()));
+    /// let log = fs::OpenOptions::new().append(true).create(true).open(&path).await?;
+    /// log.write_all(b"it happened\n").await?;
+    /// log.sync_data().await?;
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn sync_data(&self) -> io::Result<()> {
+        self.sync(true).await
+    }
+
+    async fn sync(&self, data_only: bool) -> io::Result<()> {
+        self.description.writes_settled().await?;
+        let fsync = Fsync { fd: self.fd.clone(), data_only };
+        tended(&self.description, Syncing { fsync, description: self.description.clone() }).await
+    }
+
+    /// Makes the file `size` bytes long: cuts it, or adds zeros. `ftruncate(2)`. The cursor stays where it is.
+    ///
+    /// It comes after the writes whose futures were dropped before.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a file that is not open to write, or a size above `i64::MAX`; all else is
+    /// ftruncate(2)'s, or why a dropped write failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the work to its thread, which does it all the same.
+    ///
+    /// # io_uring
+    ///
+    /// No op: the blocking pool, on each driver. A simulated kernel answers [`Unsupported`](io::ErrorKind::Unsupported).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-set-len-{}", std::process::id()));
+    /// let file = fs::File::create(&path).await?;
+    /// file.set_len(4096).await?;
+    /// assert_eq!(file.metadata().await?.len(), 4096);
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn set_len(&self, size: u64) -> io::Result<()> {
+        self.description.writes_settled().await?;
+        let file = std::fs::File::from(self.fd.os()?.try_clone_to_owned()?);
+        on_pool(move || file.set_len(size)).await
+    }
+
+    /// Says who may do what with the file. `fchmod(2)`.
+    ///
+    /// # Errors
+    ///
+    /// fchmod(2)'s.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`set_len`](File::set_len).
+    ///
+    /// # io_uring
+    ///
+    /// As [`set_len`](File::set_len).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-file-permissions-{}", std::process::id()));
+    /// let file = fs::File::create(&path).await?;
+    /// let mut permissions = file.metadata().await?.permissions();
+    /// permissions.set_readonly(true);
+    /// file.set_permissions(permissions).await?;
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        let file = std::fs::File::from(self.fd.os()?.try_clone_to_owned()?);
+        on_pool(move || file.set_permissions(permissions)).await
+    }
+
+    /// Tells about the file: what the inode has in memory, read at once. `statx(2)`.
+    ///
+    /// # Errors
+    ///
+    /// EIO and ESTALE of network file systems, where alone it can take a while.
+    ///
+    /// # Cancel safety
+    ///
+    /// It does not wait.
+    ///
+    /// # io_uring
+    ///
+    /// No op: the system call costs a fifth of one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert!(fs::File::open("Cargo.toml").await?.metadata().await?.is_file());
+    /// # Ok(()) }
+    /// ```
+    pub async fn metadata(&self) -> io::Result<Metadata> {
+        call::stat_now(&self.fd).map(Metadata::new)
+    }
+
+    /// A second handle of the same open file, with a descriptor of its own and the same cursor. `dup(2)`, which does not wait.
+    ///
+    /// # Errors
+    ///
+    /// EMFILE when descriptors run out; [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::File::open("Cargo.toml").await?;
+    /// let other = file.try_clone()?;
+    /// file.read_exact(&mut [0; 4]).await?;
+    /// assert_eq!(other.stream_position().await?, 4);
+    /// # Ok(()) }
+    /// ```
+    pub fn try_clone(&self) -> io::Result<File> {
+        let fd = self.fd.os()?.try_clone_to_owned()?;
+        Ok(File { fd: SharedFd::new(fd), description: self.description.clone() })
+    }
+
+    /// Closes the file, and says what the file system said. `close(2)`. What is in flight comes first.
+    ///
+    /// # Errors
+    ///
+    /// EIO, ENOSPC and EDQUOT of network file systems, and why a dropped write failed. The file is closed whatever is
+    /// answered. Without a ring, only the latter.
+    ///
+    /// # Cancel safety
+    ///
+    /// The file is closed all the same, when what is in flight has ended.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_CLOSE` (5.6); the fallback closes on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// As [`File`].
+    pub async fn close(self) -> io::Result<()> {
+        let settled = self.description.all_settled().await;
+        let closed = match self.fd.try_into_fd() {
+            Ok(fd) => submit(Close::new(fd)).await,
+            // Requests in flight borrow the file or are settled, so there is no other reference.
+            Err(shared) => unreachable!("{shared:?} has {} references after all has settled", shared.references()),
+        };
+        settled.and(closed)
+    }
+
+    /// Gives the file to std, when nothing is in flight any more.
+    ///
+    /// # Errors
+    ///
+    /// Why a dropped write failed. [`Unsupported`](io::ErrorKind::Unsupported) for a file of a simulated kernel.
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when a dropped read took something from a pipe, where nothing can be put back: a
+    /// [`read`](File::read) gets it. The file is closed then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`close`](File::close).
+    ///
+    /// # io_uring
+    ///
+    /// No op.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file: std::fs::File = fs::File::open("Cargo.toml").await?.into_std().await?;
+    /// # drop(file);
+    /// # Ok(()) }
+    /// ```
+    pub async fn into_std(self) -> io::Result<std::fs::File> {
+        self.description.all_settled().await?;
+        if self.description.has_parked() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "a dropped read took bytes that nobody has read yet"));
+        }
+        self.fd.os()?;
+        match self.fd.try_into_fd() {
+            Ok(Fd::Os(fd)) => Ok(fd.into()),
+            Ok(other) => unreachable!("{other:?} was one of this process"),
+            Err(shared) => unreachable!("{shared:?} has {} references after all has settled", shared.references()),
+        }
+    }
+}
+
+impl From<std::fs::File> for File {
+    fn from(file: std::fs::File) -> File {
+        File::from_std(file)
+    }
+}
+
+impl From<OwnedFd> for File {
+    fn from(fd: OwnedFd) -> File {
+        // A descriptor that does not tell its flags does no direct I/O either.
+        let flags = fcntl_getfl(&fd).unwrap_or(OFlags::empty());
+        File::opened(fd.into(), flags)
+    }
+}
+
+impl FromRawFd for File {
+    #[allow(unsafe_code)]
+    unsafe fn from_raw_fd(fd: RawFd) -> File {
+        // SAFETY: it wants an open descriptor that nobody else closes. That is what our own caller promises.
+        File::from(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+/// # Panics
+///
+/// For a file of a simulated kernel, which has no descriptor in this process.
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// # Panics
+///
+/// As [`AsFd`].
+impl AsRawFd for File {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_fd().as_raw_fd()
+    }
+}

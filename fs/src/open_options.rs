@@ -1,0 +1,243 @@
+//! How a file is opened: std's choices, and what the kernel is told.
+
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use runtime::fd::Fd;
+use runtime::op::path::{Base, Open, OpenHow, c_path};
+use runtime::submit;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::File;
+
+/// How a file is opened. [`std::fs::OpenOptions`], with an async [`open`](OpenOptions::open).
+///
+/// `mode` and `custom_flags` are std's too: `use std::os::unix::fs::OpenOptionsExt`.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("gimmal-doc-open-options-{}", std::process::id()));
+/// let mut file = fs::OpenOptions::new().read(true).write(true).create(true).open(&path).await?;
+/// file.write_all(b"all that we know").await?;
+/// # fs::remove_file(&path).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    append: bool,
+    truncate: bool,
+    create: bool,
+    create_new: bool,
+    custom_flags: i32,
+    mode: u32,
+}
+
+impl Default for OpenOptions {
+    fn default() -> OpenOptions {
+        OpenOptions::new()
+    }
+}
+
+impl OpenOptions {
+    /// Nothing is chosen: a file cannot be opened so.
+    #[must_use]
+    pub const fn new() -> OpenOptions {
+        OpenOptions {
+            read: false,
+            write: false,
+            append: false,
+            truncate: false,
+            create: false,
+            create_new: false,
+            custom_flags: 0,
+            mode: 0o666,
+        }
+    }
+
+    /// To read.
+    pub const fn read(&mut self, read: bool) -> &mut OpenOptions {
+        self.read = read;
+        self
+    }
+
+    /// To write. What the file holds is overwritten from its start, not cut off.
+    pub const fn write(&mut self, write: bool) -> &mut OpenOptions {
+        self.write = write;
+        self
+    }
+
+    /// To write at the end, wherever that is by then. Other writers cannot get between finding the end and writing there.
+    pub const fn append(&mut self, append: bool) -> &mut OpenOptions {
+        self.append = append;
+        self
+    }
+
+    /// Cuts the file to nothing. Needs `write`.
+    pub const fn truncate(&mut self, truncate: bool) -> &mut OpenOptions {
+        self.truncate = truncate;
+        self
+    }
+
+    /// Creates the file if there is none. Needs `write` or `append`.
+    pub const fn create(&mut self, create: bool) -> &mut OpenOptions {
+        self.create = create;
+        self
+    }
+
+    /// Creates the file, and fails if there is one; `create` and `truncate` then do not count. Needs `write` or `append`.
+    pub const fn create_new(&mut self, create_new: bool) -> &mut OpenOptions {
+        self.create_new = create_new;
+        self
+    }
+
+    /// Opens `path` so. `openat2(2)`, close-on-exec.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for choices that contradict each other, as std says them, and for a NUL in
+    /// `path`. [`NotFound`](io::ErrorKind::NotFound), [`AlreadyExists`](io::ErrorKind::AlreadyExists),
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) and all else: open(2)'s.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future asks the kernel to stop and returns at once. The file may still be created or cut; what was
+    /// opened is closed.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::OpenOptions::new().read(true).open("Cargo.toml").await?;
+    /// # drop(file);
+    /// # Ok(()) }
+    /// ```
+    pub async fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
+        self.open_at(Base::Current, path.as_ref(), ResolveFlags::empty()).await
+    }
+
+    pub(crate) async fn open_at(&self, base: Base, path: &Path, resolve: ResolveFlags) -> io::Result<File> {
+        // std looks at the path first.
+        c_path(path)?;
+        let flags = self.flags()?;
+        let fd = open(base, path, OpenHow::new(flags, self.mode(), resolve)).await?;
+        Ok(File::opened(fd, flags))
+    }
+
+    fn mode(&self) -> Mode {
+        // openat2 refuses what open(2) ignores.
+        Mode::from_raw_mode(self.mode & 0o7777)
+    }
+
+    fn flags(&self) -> io::Result<OFlags> {
+        let access = self.access_flags()?;
+        let creation = self.creation_flags()?;
+        let custom = OFlags::from_bits_retain(self.custom_flags.cast_unsigned()).difference(OFlags::RWMODE);
+        let flags = access | creation | (custom & OPEN_KNOWS);
+        // As open(2) does; openat2 refuses what makes no sense together.
+        Ok(if flags.contains(OFlags::PATH) { flags & PATH_KNOWS } else { flags })
+    }
+
+    fn access_flags(&self) -> io::Result<OFlags> {
+        match (self.read, self.write, self.append) {
+            (true, false, false) => Ok(OFlags::RDONLY),
+            (false, true, false) => Ok(OFlags::WRONLY),
+            (true, true, false) => Ok(OFlags::RDWR),
+            (false, _, true) => Ok(OFlags::WRONLY | OFlags::APPEND),
+            (true, _, true) => Ok(OFlags::RDWR | OFlags::APPEND),
+            (false, false, false) if self.create || self.create_new || self.truncate => Err(needs_write_access()),
+            (false, false, false) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "must specify at least one of read, write, or append access",
+            )),
+        }
+    }
+
+    fn creation_flags(&self) -> io::Result<OFlags> {
+        let is_refused = match (self.write, self.append) {
+            (true, false) => false,
+            (false, false) => self.truncate || self.create || self.create_new,
+            (_, true) => self.truncate && !self.create_new,
+        };
+        if is_refused {
+            return Err(needs_write_access());
+        }
+        if self.create_new {
+            return Ok(OFlags::CREATE | OFlags::EXCL);
+        }
+        let create = if self.create { OFlags::CREATE } else { OFlags::empty() };
+        let truncate = if self.truncate { OFlags::TRUNC } else { OFlags::empty() };
+        Ok(create | truncate)
+    }
+}
+
+impl OpenOptionsExt for OpenOptions {
+    fn mode(&mut self, mode: u32) -> &mut OpenOptions {
+        self.mode = mode;
+        self
+    }
+
+    fn custom_flags(&mut self, flags: i32) -> &mut OpenOptions {
+        self.custom_flags = flags;
+        self
+    }
+}
+
+fn needs_write_access() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "creating or truncating a file requires write or append access")
+}
+
+/// The flags that open(2) knows. It ignores all others, and openat2(2) refuses them.
+const OPEN_KNOWS: OFlags = OFlags::RWMODE
+    .union(OFlags::APPEND)
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::TRUNC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::SYNC)
+    .union(OFlags::DSYNC)
+    .union(OFlags::DIRECT)
+    .union(OFlags::LARGEFILE)
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NOATIME)
+    .union(OFlags::PATH)
+    .union(OFlags::TMPFILE);
+
+/// The flags that open(2) looks at beside `O_PATH`.
+const PATH_KNOWS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW);
+
+/// So often an open that was disturbed is tried again. Then the disturbance is the answer.
+const TRIES_MAX: usize = 32;
+
+/// Opens, and tries again when a signal came in between, or when a name moved while a confined path was walked.
+pub(crate) async fn open(base: Base, path: &Path, how: OpenHow) -> io::Result<Fd> {
+    let mut tries_left = TRIES_MAX;
+    loop {
+        let opened = submit(Open { base: base.clone(), path: c_path(path)?, how }).await;
+        tries_left -= 1;
+        match opened {
+            Err(error) if tries_left > 0 && was_disturbed(&error, &base) => {}
+            opened => return opened,
+        }
+    }
+}
+
+fn was_disturbed(error: &io::Error, base: &Base) -> bool {
+    match Errno::from_io_error(error) {
+        Some(Errno::INTR) => true,
+        // Elsewhere EAGAIN means that a lease is being broken, and O_NONBLOCK asked to hear of it.
+        Some(Errno::AGAIN) => matches!(base, Base::Dir(_)),
+        _ => false,
+    }
+}

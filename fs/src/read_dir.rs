@@ -1,0 +1,259 @@
+//! What a directory holds, read on the blocking pool: a ring has no op for it.
+
+use std::collections::VecDeque;
+use std::ffi::{CString, OsStr, OsString};
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+
+use runtime::fd::SharedFd;
+use runtime::op::path::{Base, OpenHow, Stat};
+use runtime::{JoinHandle, spawn_blocking, submit};
+use rustix::fs::{Dir as Listing, FileType as Kind, Mode, OFlags, ResolveFlags};
+
+use crate::open_options::open;
+use crate::{FileType, Metadata};
+
+/// So many entries a trip to the pool: the trip is then a small part of their price.
+const BATCH_MAX: usize = 256;
+
+/// Lists the directory at `path`. `getdents64(2)`.
+///
+/// `.` and `..` are left out. The order is the file system's. What is created or removed meanwhile may be told or not.
+///
+/// # Errors
+///
+/// [`NotFound`](io::ErrorKind::NotFound), [`NotADirectory`](io::ErrorKind::NotADirectory),
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied); [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL in `path`.
+///
+/// # Cancel safety
+///
+/// What was opened is closed. Dropping the future of [`next`](ReadDir::next) loses no entry.
+///
+/// # io_uring
+///
+/// `IORING_OP_OPENAT2` (5.6); the entries are read on the blocking pool, 256 at a time.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let mut entries = fs::read_dir("src").await?;
+/// while let Some(entry) = entries.next().await {
+///     let entry = entry?;
+///     println!("{}", entry.path().display());
+/// }
+/// # Ok(()) }
+/// ```
+pub async fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
+    ReadDir::open_at(Base::Current, path.as_ref(), ResolveFlags::empty()).await
+}
+
+/// The entries of a directory; see [`read_dir`].
+#[derive(Debug)]
+pub struct ReadDir {
+    dir: Rc<Listed>,
+    stage: Stage,
+    read: VecDeque<io::Result<Raw>>,
+}
+
+/// The directory that its entries belong to.
+#[derive(Debug)]
+struct Listed {
+    fd: SharedFd,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Idle(Listing),
+    Reading(JoinHandle<(Vec<io::Result<Raw>>, Option<Listing>)>),
+    Over,
+}
+
+/// An entry as the kernel tells it.
+#[derive(Debug)]
+struct Raw {
+    name: CString,
+    inode: u64,
+    kind: Kind,
+}
+
+impl ReadDir {
+    pub(crate) async fn open_at(base: Base, path: &Path, resolve: ResolveFlags) -> io::Result<ReadDir> {
+        let how = OpenHow::new(OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), resolve);
+        let fd = SharedFd::new(open(base, path, how).await?);
+        // The pool needs a descriptor of its own: ours stays on its core.
+        let listing = Listing::new(fd.os()?.try_clone_to_owned()?)?;
+        let dir = Rc::new(Listed { fd, path: path.to_owned() });
+        Ok(ReadDir { dir, stage: Stage::Idle(listing), read: VecDeque::new() })
+    }
+
+    /// The next entry. [`Iterator::next`] of [`std::fs::ReadDir`].
+    ///
+    /// # Errors
+    ///
+    /// getdents64(2)'s; the directory ends with its first error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the next call gets what this one waited for.
+    ///
+    /// # io_uring
+    ///
+    /// No op: the blocking pool reads 256 entries at a time.
+    ///
+    /// # Examples
+    ///
+    /// As [`read_dir`].
+    pub async fn next(&mut self) -> Option<io::Result<DirEntry>> {
+        loop {
+            if let Some(entry) = self.read.pop_front() {
+                return Some(entry.map(|raw| DirEntry { dir: self.dir.clone(), raw }));
+            }
+            match &mut self.stage {
+                Stage::Over => return None,
+                Stage::Idle(_) => {
+                    let Stage::Idle(listing) = std::mem::replace(&mut self.stage, Stage::Over) else {
+                        unreachable!("it is idle");
+                    };
+                    self.stage = Stage::Reading(spawn_blocking(move || read_batch(listing)));
+                }
+                Stage::Reading(batch) => {
+                    let batch = poll_fn(|context| Pin::new(&mut *batch).poll(context)).await;
+                    self.take(batch);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, batch: Result<(Vec<io::Result<Raw>>, Option<Listing>), runtime::JoinError>) {
+        self.stage = Stage::Over;
+        match batch.map_err(runtime::JoinError::try_into_panic) {
+            Ok((entries, listing)) => {
+                self.read.extend(entries);
+                if let Some(listing) = listing {
+                    self.stage = Stage::Idle(listing);
+                }
+            }
+            Err(Ok(payload)) => resume_unwind(payload),
+            Err(Err(cancelled)) => self.read.push_back(Err(io::Error::other(cancelled))),
+        }
+    }
+}
+
+/// Entries, and the listing if it has more.
+fn read_batch(mut listing: Listing) -> (Vec<io::Result<Raw>>, Option<Listing>) {
+    let mut batch = Vec::new();
+    while batch.len() < BATCH_MAX {
+        match listing.read() {
+            None => return (batch, None),
+            Some(Err(error)) => {
+                batch.push(Err(error.into()));
+                return (batch, None);
+            }
+            Some(Ok(entry)) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+            Some(Ok(entry)) => batch.push(Ok(Raw {
+                name: entry.file_name().to_owned(),
+                inode: entry.ino(),
+                kind: entry.file_type(),
+            })),
+        }
+    }
+    (batch, Some(listing))
+}
+
+/// An entry of a directory, which stays open as long as an entry lives. [`std::fs::DirEntry`].
+#[derive(Debug)]
+pub struct DirEntry {
+    dir: Rc<Listed>,
+    raw: Raw,
+}
+
+impl DirEntry {
+    /// The path that the directory was opened by, and the name.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.path.join(self.name())
+    }
+
+    /// The name alone.
+    #[must_use]
+    pub fn file_name(&self) -> OsString {
+        self.name().to_owned()
+    }
+
+    /// The inode's number.
+    #[must_use]
+    pub fn ino(&self) -> u64 {
+        self.raw.inode
+    }
+
+    /// Tells about the file itself, also if it is a symbolic link. `statx(2)`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound) when it has gone meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping the future.
+    ///
+    /// # io_uring
+    ///
+    /// As [`metadata`](crate::metadata).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let mut entries = fs::read_dir("src").await?;
+    /// while let Some(entry) = entries.next().await {
+    ///     assert!(entry?.metadata().await?.len() > 0);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn metadata(&self) -> io::Result<Metadata> {
+        let base = Base::Dir(self.dir.fd.clone());
+        submit(Stat::path(base, self.raw.name.clone(), false)).await.map(Metadata::new)
+    }
+
+    /// What kind of file it is. Most file systems have told that with the name already.
+    ///
+    /// # Errors
+    ///
+    /// As [`metadata`](DirEntry::metadata), where they have not.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`metadata`](DirEntry::metadata).
+    ///
+    /// # io_uring
+    ///
+    /// None, or as [`metadata`](DirEntry::metadata).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let mut entries = fs::read_dir("src/file").await?;
+    /// while let Some(entry) = entries.next().await {
+    ///     assert!(entry?.file_type().await?.is_file());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn file_type(&self) -> io::Result<FileType> {
+        match self.raw.kind {
+            Kind::Unknown => Ok(self.metadata().await?.file_type()),
+            kind => Ok(FileType::new(kind)),
+        }
+    }
+
+    fn name(&self) -> &OsStr {
+        OsStr::from_bytes(self.raw.name.to_bytes())
+    }
+}

@@ -1,0 +1,293 @@
+//! The receiving side of a stream.
+//!
+//! ```text
+//!  lent:   parked bytes ─► try the socket ─► nothing there: wait on the handle's poll ─► try again
+//!  owned:  parked bytes ─► an op that carries the turn ─► the reply
+//!                                 └ its future is dropped: cancelled; what it had received all the same is parked
+//! ```
+//!
+//! Nothing is lost by dropping a future. The poll consumes nothing, and an op whose future is gone keeps the turn until
+//! its last reply, so the next reader finds its bytes, in their place.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use runtime::buf::IoBufMut;
+use runtime::fd::SharedFd;
+use runtime::op::ready::Interest;
+use runtime::op::socket::SocketRequest;
+use runtime::op::{Op, Reply, Request};
+use runtime::time::Instant;
+use runtime::{call, submit};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use crate::limit::{Limit, as_expired};
+use crate::line::{Line, Turn};
+use crate::readiness::Readiness;
+
+/// What the receives of one socket share.
+pub(crate) struct Inbound {
+    fd: SharedFd,
+    readable: Readiness,
+    parked: RefCell<Parked>,
+    /// The error of a receive that nobody waited for any more. The kernel tells it once only.
+    failed: Cell<Option<io::Error>>,
+    /// The last receive left the socket empty, as far as one can tell: the next need not try before it waits.
+    emptied: Cell<bool>,
+    pub limit: Limit,
+}
+
+impl Inbound {
+    pub fn new(fd: SharedFd) -> Rc<Line<Inbound>> {
+        Line::new(Inbound {
+            fd,
+            readable: Readiness::new(Interest::READABLE),
+            parked: RefCell::default(),
+            failed: Cell::new(None),
+            emptied: Cell::new(false),
+            limit: Limit::default(),
+        })
+    }
+
+    /// Receives into lent memory, which no op ever sees.
+    #[inline]
+    pub async fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(taken) = self.take_parked(buf) {
+                return taken;
+            }
+            if !self.emptied.get() {
+                match call::try_recv(&self.fd, buf, RecvFlags::empty()) {
+                    Ok(received) => {
+                        self.note(received, buf.len());
+                        return Ok(received);
+                    }
+                    Err(error) => is_not_yet(error)?,
+                }
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// As [`receive`](Inbound::receive), and leaves what it shows.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let parked = self.parked.borrow().copy(buf);
+            if parked > 0 {
+                return Ok(parked);
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            match call::try_recv(&self.fd, buf, RecvFlags::PEEK) {
+                Ok(shown) => return Ok(shown),
+                Err(error) => is_not_yet(error)?,
+            }
+            self.wait().await?;
+        }
+    }
+
+    async fn wait(&self) -> io::Result<()> {
+        self.readable.wait(&self.fd).await?;
+        self.emptied.set(false);
+        Ok(())
+    }
+
+    /// What an earlier receive brought that nobody took: bytes first, then its error.
+    fn take_parked(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let taken = self.parked.borrow_mut().take(buf);
+        if taken > 0 {
+            return Some(Ok(taken));
+        }
+        self.failed.take().map(Err)
+    }
+
+    /// Keeps bytes for the next reader. Bound: what one call has received. A call receives only when nothing is parked.
+    pub fn park(&self, bytes: &[u8]) {
+        let mut parked = self.parked.borrow_mut();
+        debug_assert!(parked.is_empty(), "something was received although bytes were parked");
+        parked.bytes.extend_from_slice(bytes);
+    }
+
+    /// Gives what is parked away.
+    pub fn take_all_parked(&self) -> Vec<u8> {
+        let mut parked = self.parked.take();
+        parked.bytes.drain(..parked.start);
+        parked.bytes
+    }
+
+    /// The one place that guesses. A receive that could have brought more has emptied the socket; after the end nothing
+    /// needs to be waited for.
+    #[inline]
+    fn note(&self, received: usize, asked: usize) {
+        self.emptied.set(received > 0 && received < asked);
+    }
+
+    /// Ends what is in flight for the handle. Nobody may be waiting.
+    pub async fn end(&self) {
+        self.readable.end().await;
+    }
+}
+
+/// Signals and empty sockets are no errors: whoever has met one waits.
+fn is_not_yet(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Bytes from `start` on.
+#[derive(Default)]
+struct Parked {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Parked {
+    fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    fn copy(&self, buf: &mut [u8]) -> usize {
+        let unread = &self.bytes[self.start..];
+        let len = unread.len().min(buf.len());
+        buf[..len].copy_from_slice(&unread[..len]);
+        len
+    }
+
+    #[inline]
+    fn take(&mut self, buf: &mut [u8]) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        let taken = self.copy(buf);
+        self.start += taken;
+        if self.is_empty() {
+            // Parking is rare, so its memory is not kept.
+            *self = Parked::default();
+        }
+        taken
+    }
+}
+
+/// A buffer that is being received into, and the turn.
+pub(crate) struct Receiving<B> {
+    pub turn: Turn<Inbound>,
+    pub buf: B,
+    /// So many bytes are there already.
+    pub filled: usize,
+}
+
+impl<B: IoBufMut> Receiving<B> {
+    /// Receives once, behind what is there. Adds to `filled`, and returns how much that was.
+    pub async fn receive(
+        mut self,
+        line: &Line<Inbound>,
+        deadline: Option<Instant>,
+    ) -> (Receiving<B>, io::Result<usize>) {
+        let filled = self.filled;
+        if let Some(taken) = self.turn.take_parked(&mut self.buf.bytes_mut()[filled..]) {
+            self.filled += *taken.as_ref().unwrap_or(&0);
+            return (self, taken);
+        }
+        loop {
+            let leaving = line.leaving();
+            let (receiving, received) = match deadline {
+                None => submit(self).await,
+                Some(deadline) => submit(self).deadline(deadline).await,
+            };
+            leaving.disarm();
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self = receiving,
+                received => return (receiving, received.map_err(as_expired)),
+            }
+        }
+    }
+
+    /// Makes what was received unread again.
+    pub fn give_back(&mut self) {
+        let filled = std::mem::take(&mut self.filled);
+        if filled > 0 {
+            self.turn.park(&self.buf.bytes_mut()[..filled]);
+        }
+    }
+}
+
+impl<B: IoBufMut> Op for Receiving<B> {
+    type Output = (Receiving<B>, io::Result<usize>);
+
+    #[inline]
+    fn request(&mut self) -> Request<'_> {
+        Request::Socket(SocketRequest::Recv {
+            fd: self.turn.fd.borrow(),
+            buf: &mut self.buf.bytes_mut()[self.filled..],
+            flags: RecvFlags::empty(),
+            poll_first: self.turn.emptied.get(),
+        })
+    }
+
+    #[inline]
+    fn finish(mut self, reply: io::Result<Reply>) -> Self::Output {
+        let received = reply.and_then(Reply::count);
+        if let Ok(received) = received {
+            self.turn.note(received, self.buf.bytes().len() - self.filled);
+            self.filled += received;
+        }
+        (self, received)
+    }
+
+    /// The bytes are the next reader's. The turn goes on when this returns, so nobody can come in between.
+    fn abandon(self, reply: io::Result<Reply>) {
+        let (mut receiving, received) = self.finish(reply);
+        receiving.give_back();
+        if let Err(error) = received
+            && !is_harmless(&error)
+        {
+            receiving.turn.failed.set(Some(error));
+        }
+    }
+}
+
+/// Whether the error only says that nothing was received, so that the next receive is told anything else itself.
+fn is_harmless(error: &io::Error) -> bool {
+    let harmless = [Errno::CANCELED, Errno::INTR, Errno::AGAIN];
+    harmless.into_iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Lent memory that is being filled. Dropped before it is full, the bytes are unread again.
+pub(crate) struct Filling<'a> {
+    turn: Turn<Inbound>,
+    buf: &'a mut [u8],
+    filled: usize,
+}
+
+impl<'a> Filling<'a> {
+    pub fn new(turn: Turn<Inbound>, buf: &'a mut [u8]) -> Filling<'a> {
+        Filling { turn, buf, filled: 0 }
+    }
+
+    /// Receives once. `true`: it is full.
+    pub async fn receive(&mut self) -> io::Result<bool> {
+        match self.turn.receive(&mut self.buf[self.filled..]).await? {
+            0 => return Err(unexpected_end()),
+            received => self.filled += received,
+        }
+        Ok(self.filled == self.buf.len())
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        if self.filled > 0 && self.filled < self.buf.len() {
+            self.turn.park(&self.buf[..self.filled]);
+        }
+    }
+}
+
+/// The stream ended before a buffer was full, in std's words.
+pub(crate) fn unexpected_end() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "failed to fill whole buffer")
+}

@@ -1,0 +1,174 @@
+//! The sending side of a stream.
+//!
+//! ```text
+//!  lent:   try the socket ─► no room: wait on the handle's poll ─► try again
+//!  owned:  a piece of at most 256 KiB, an op that carries the turn ─► the reply ─► the next piece
+//!                                 └ its future is dropped: the piece goes out whole; its error is the next writer's
+//! ```
+//!
+//! A dropped lent write has sent nothing. An owned piece in flight is finished, since half of it, with nobody told which
+//! half, would spoil the stream; it has the turn until then, so what is written later comes behind it.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
+use runtime::buf::IoBuf;
+use runtime::fd::SharedFd;
+use runtime::op::ready::Interest;
+use runtime::op::socket::SocketRequest;
+use runtime::op::{OnDrop, Op, Reply, Request};
+use runtime::time::Instant;
+use runtime::{call, submit};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, sockopt};
+
+use crate::limit::{Limit, as_expired};
+use crate::line::{Line, Turn};
+use crate::readiness::Readiness;
+
+/// So much goes out at once, and so much goes out still when a write is dropped.
+pub(crate) const PIECE_MAX: usize = 256 << 10;
+
+/// What the sends of one socket share.
+pub(crate) struct Outbound {
+    fd: SharedFd,
+    writable: Readiness,
+    /// The error of a piece that nobody waited for any more.
+    failed: Cell<Option<io::Error>>,
+    /// `close(2)` would wait for the peer.
+    pub lingers: Cell<bool>,
+    pub limit: Limit,
+}
+
+impl Outbound {
+    pub fn new(fd: SharedFd) -> Rc<Line<Outbound>> {
+        Line::new(Outbound {
+            fd,
+            writable: Readiness::new(Interest::WRITABLE),
+            failed: Cell::new(None),
+            lingers: Cell::new(false),
+            limit: Limit::default(),
+        })
+    }
+
+    /// Sends from lent memory, which no op ever sees.
+    #[inline]
+    pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        loop {
+            match call::try_send(&self.fd, buf, SendFlags::empty()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable.wait(&self.fd).await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Tells once what became of a write that was dropped.
+    pub fn check(&self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Ends what is in flight for the handle. Nobody may be waiting.
+    pub async fn end(&self) {
+        self.writable.end().await;
+    }
+}
+
+impl Drop for Outbound {
+    /// All handles are gone and all pieces are out, so the descriptor closes next, on the core, which must not wait. To
+    /// the peer it makes no difference: Linux goes on sending in the background either way.
+    fn drop(&mut self) {
+        if self.lingers.get()
+            && let Ok(fd) = self.fd.os()
+        {
+            // Failing that, the core waits; there is nobody to tell.
+            let _stays = sockopt::set_socket_linger(fd, None);
+        }
+    }
+}
+
+/// A buffer that is being sent, and the turn.
+pub(crate) struct Sending<B> {
+    turn: Turn<Outbound>,
+    pub buf: B,
+    /// So many bytes are out.
+    pub sent: usize,
+    /// Where the piece ends that is in flight.
+    end: usize,
+}
+
+impl<B: IoBuf> Sending<B> {
+    pub fn new(turn: Turn<Outbound>, buf: B) -> Sending<B> {
+        Sending { turn, buf, sent: 0, end: 0 }
+    }
+
+    /// Sends one piece. Adds to `sent`, and returns how much that was.
+    pub async fn send(mut self, line: &Line<Outbound>, deadline: Option<Instant>) -> (Sending<B>, io::Result<usize>) {
+        if let Err(error) = self.turn.check() {
+            return (self, Err(error));
+        }
+        self.end = self.buf.bytes().len().min(self.sent + PIECE_MAX);
+        loop {
+            let leaving = line.leaving();
+            let (sending, sent) = match deadline {
+                None => submit(self).await,
+                Some(deadline) => submit(self).deadline(deadline).await,
+            };
+            leaving.disarm();
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self = sending,
+                sent => return (sending, sent.map_err(as_expired)),
+            }
+        }
+    }
+
+    /// What is left of a piece whose future is gone. A ring sends pieces whole; where none does, a full socket splits them.
+    async fn finish_piece(mut self) {
+        while self.sent < self.end {
+            let (sending, sent) = submit(self).await;
+            self = sending;
+            match sent {
+                Ok(0) => return self.turn.failed.set(Some(io::ErrorKind::WriteZero.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.turn.failed.set(Some(error)),
+            }
+        }
+    }
+}
+
+impl<B: IoBuf> Op for Sending<B> {
+    type Output = (Sending<B>, io::Result<usize>);
+
+    const ON_DROP: OnDrop = OnDrop::Finish;
+
+    #[inline]
+    fn request(&mut self) -> Request<'_> {
+        Request::Socket(SocketRequest::Send {
+            fd: self.turn.fd.borrow(),
+            buf: &self.buf.bytes()[self.sent..self.end],
+            flags: SendFlags::empty(),
+            whole: true,
+        })
+    }
+
+    #[inline]
+    fn finish(mut self, reply: io::Result<Reply>) -> Self::Output {
+        let sent = reply.and_then(Reply::count);
+        self.sent += *sent.as_ref().unwrap_or(&0);
+        (self, sent)
+    }
+
+    fn abandon(self, reply: io::Result<Reply>) {
+        let (sending, sent) = self.finish(reply);
+        match sent {
+            // The end of the runtime, or a deadline, before anything was sent.
+            Err(error) if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()) => {}
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => sending.turn.failed.set(Some(error)),
+            _ if sending.sent < sending.end => drop(runtime::spawn(sending.finish_piece())),
+            _ => {}
+        }
+    }
+}
