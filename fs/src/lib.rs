@@ -62,8 +62,8 @@ pub use self::dir::Dir;
 pub use self::file::File;
 pub use self::metadata::{FileType, Metadata, exists, metadata, symlink_metadata};
 pub use self::names::{
-    canonicalize, copy, create_dir, create_dir_all, hard_link, read_link, remove_dir, remove_dir_all, remove_file, rename,
-    set_permissions, symlink,
+    canonicalize, copy, create_dir, create_dir_all, hard_link, read_link, remove_dir, remove_dir_all, remove_file,
+    rename, set_permissions, symlink,
 };
 pub use self::open_options::OpenOptions;
 pub use self::read_dir::{DirEntry, ReadDir, read_dir};

@@ -105,9 +105,9 @@ impl Metadata {
 fn system_time(time: StatxTime) -> io::Result<SystemTime> {
     let whole = Duration::from_secs(time.seconds.unsigned_abs());
     let whole = if time.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
-    whole
-        .and_then(|whole| whole.checked_add(Duration::from_nanos(u64::from(time.nanoseconds))))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file's time lies beyond what SystemTime can tell"))
+    whole.and_then(|whole| whole.checked_add(Duration::from_nanos(u64::from(time.nanoseconds)))).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "the file's time lies beyond what SystemTime can tell")
+    })
 }
 
 impl MetadataExt for Metadata {

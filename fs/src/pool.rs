@@ -8,9 +8,7 @@ use std::panic::resume_unwind;
 /// # Errors
 ///
 /// What `job` says; and that the runtime ended before `job` began.
-pub(crate) async fn on_pool<T: Send + 'static>(
-    job: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
+pub(crate) async fn on_pool<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     match runtime::spawn_blocking(job).await {
         Ok(result) => result,
         Err(failed) => match failed.try_into_panic() {

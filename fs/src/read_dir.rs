@@ -157,11 +157,9 @@ fn read_batch(mut listing: Listing) -> (Vec<io::Result<Raw>>, Option<Listing>) {
                 return (batch, None);
             }
             Some(Ok(entry)) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
-            Some(Ok(entry)) => batch.push(Ok(Raw {
-                name: entry.file_name().to_owned(),
-                inode: entry.ino(),
-                kind: entry.file_type(),
-            })),
+            Some(Ok(entry)) => {
+                batch.push(Ok(Raw { name: entry.file_name().to_owned(), inode: entry.ino(), kind: entry.file_type() }))
+            }
         }
     }
     (batch, Some(listing))

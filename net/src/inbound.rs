@@ -233,7 +233,7 @@ impl<B: IoBufMut> Op for Receiving<B> {
     fn finish(mut self, reply: io::Result<Reply>) -> Self::Output {
         let received = reply.and_then(Reply::count);
         if let Ok(received) = received {
-            self.turn.note(received, self.buf.bytes().len() - self.filled);
+            self.turn.note(received, self.buf.bytes().len().saturating_sub(self.filled));
             self.filled += received;
         }
         (self, received)

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
@@ -65,12 +65,16 @@ struct Timers {
 /// Names an op in flight: its slot, and its core, which it finds without asking the thread.
 pub(crate) struct Flight {
     key: Key,
-    core: Rc<Core>,
+    /// Not kept by this: a future that is forgotten, or lives longer than its runtime, keeps no ring open.
+    core: Weak<Core>,
 }
 
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "op {:?} of core {}", self.key, self.core.id)
+        match self.core.upgrade() {
+            Some(core) => write!(f, "op {:?} of core {}", self.key, core.id),
+            None => write!(f, "op {:?} of a core that is gone", self.key),
+        }
     }
 }
 
@@ -130,7 +134,7 @@ impl Core {
         let key = flights.slots.insert(held, waiter);
         flights.driver.start(loan.under(key));
         drop(flights);
-        Flight { key, core: self }
+        Flight { key, core: Rc::downgrade(&self) }
     }
 
     fn start_stream<T: StreamOp>(self: &Rc<Core>, op: T) -> Flight {
@@ -138,7 +142,7 @@ impl Core {
         let mut flights = self.flights.borrow_mut();
         let key = flights.slots.insert_stream(held);
         flights.driver.start(loan.under(key));
-        Flight { key, core: self.clone() }
+        Flight { key, core: Rc::downgrade(self) }
     }
 
     /// Remembers the newest waker, if it is another one than before.
@@ -250,7 +254,8 @@ impl Core {
         let mut told = HashSet::new();
         loop {
             // Again in each round: what an op's `abandon` starts must end too.
-            for key in self.flights.borrow().slots.keys() {
+            let keys = self.flights.borrow().slots.keys();
+            for key in keys {
                 if told.insert(key) {
                     self.orphan(key);
                     self.cancel(key);
@@ -338,6 +343,11 @@ fn wrong_runtime() -> ! {
     panic!("an op of one runtime is polled under another: handles and their ops stay on the core where they began")
 }
 
+#[cold]
+fn ended_runtime() -> ! {
+    panic!("an op of a runtime that has ended is polled")
+}
+
 /// The core that runs on this thread, counted.
 #[inline]
 fn current() -> Rc<Core> {
@@ -378,21 +388,23 @@ impl Flight {
     /// Gives the op and its reply, if that came, to `settle`; otherwise the newest waker is remembered.
     #[inline]
     pub fn settle<T: Op, R>(&self, waker: &Waker, settle: impl FnOnce(T, io::Result<Reply>) -> R) -> Option<R> {
-        let answered = self.core.flights.borrow_mut().slots.poll(self.key);
+        let core = self.core();
+        let answered = core.flights.borrow_mut().slots.poll(self.key);
         match answered {
-            Some((held, proof)) => Some(held.settle(proof, &self.core.cells, settle)),
+            Some((held, proof)) => Some(held.settle(proof, &core.cells, settle)),
             None => {
-                self.must_be_here();
-                self.core.wait_as(self.key, waker);
+                must_be_here(&core);
+                core.wait_as(self.key, waker);
                 None
             }
         }
     }
 
     pub fn next_reply<T: StreamOp>(&self, waker: &Waker) -> Next<T> {
-        self.must_be_here();
+        let core = self.core();
+        must_be_here(&core);
         let reader = Notify::of(waker);
-        let mut flights = self.core.flights.borrow_mut();
+        let mut flights = core.flights.borrow_mut();
         match flights.slots.next(self.key) {
             slots::Next::Item(reply) => {
                 let unread = flights.slots.unread(self.key);
@@ -400,7 +412,7 @@ impl Flight {
             }
             slots::Next::Last(held, proof) => {
                 drop(flights);
-                held.settle(proof, &self.core.cells, Next::Last)
+                held.settle(proof, &core.cells, Next::Last)
             }
             slots::Next::Nothing => {
                 let before = flights.slots.set_reader(self.key, reader);
@@ -413,17 +425,26 @@ impl Flight {
 
     /// Asks for an early reply. It comes all the same.
     pub fn cancel(&self) {
-        self.core.cancel(self.key);
+        if let Some(core) = self.core.upgrade() {
+            core.cancel(self.key);
+        }
     }
 
     /// Nobody waits for the reply any more. Nothing is left to do when the runtime has ended: its ops have ended with it.
     pub fn orphan(&self) {
-        self.core.orphan(self.key);
+        if let Some(core) = self.core.upgrade() {
+            core.orphan(self.key);
+        }
     }
 
-    fn must_be_here(&self) {
-        with(|core| if !Rc::ptr_eq(core, &self.core) { wrong_runtime() });
+    #[inline]
+    fn core(&self) -> Rc<Core> {
+        self.core.upgrade().unwrap_or_else(|| ended_runtime())
     }
+}
+
+fn must_be_here(own: &Rc<Core>) {
+    with(|core| if !Rc::ptr_eq(core, own) { wrong_runtime() });
 }
 
 /// Does a request now, without waiting.

@@ -12,17 +12,25 @@ pub(crate) use loom::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, fence},
     },
-    thread_local,
 };
 pub(crate) use std::sync::atomic::Ordering;
 #[cfg(not(loom))]
-pub(crate) use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, fence},
-    },
-    thread_local,
+pub(crate) use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, fence},
 };
+
+/// A thread-local with a constant at its start: without a Drop such a one costs an access no more than a static. Loom's
+/// are made when they are first used.
+macro_rules! thread_local_constant {
+    (static $name:ident: $type:ty = $start:expr;) => {
+        #[cfg(not(loom))]
+        ::std::thread_local! { static $name: $type = const { $start }; }
+        #[cfg(loom)]
+        ::loom::thread_local! { static $name: $type = $start; }
+    };
+}
+pub(crate) use thread_local_constant;
 
 #[cfg(not(loom))]
 mod real {

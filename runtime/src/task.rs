@@ -10,13 +10,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use self::{cell::Handle, contain::panic_message};
 pub(crate) use self::{
     cell::{Drained, Shared, Stack},
     contain::contain,
     notify::Notify,
     table::{Counters, Entered, Tasks},
 };
-use self::{cell::Handle, contain::panic_message};
 use std::{
     any::Any,
     error::Error,
@@ -53,9 +53,9 @@ where
 {
     match Tasks::current() {
         Some(tasks) => tasks.spawn(future),
-        None => panic!(
-            "spawn was called outside of a runtime: call it from a task, or from the future given to block_on"
-        ),
+        None => {
+            panic!("spawn was called outside of a runtime: call it from a task, or from the future given to block_on")
+        }
     }
 }
 

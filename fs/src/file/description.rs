@@ -20,7 +20,6 @@ use std::task::{Poll, Waker};
 
 use runtime::fd::SharedFd;
 use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 
 use super::turns::Turns;
 
@@ -35,7 +34,7 @@ pub(crate) struct Description {
     orphans: Cell<Orphans>,
     awaiting_orphans: RefCell<Vec<Waker>>,
     /// Why a write failed that nobody waited for. Told once.
-    error: Cell<Option<io::Error>>,
+    error: RefCell<Option<io::Error>>,
     /// What a dropped read took from a pipe or a terminal, where nothing can be put back. Read first.
     parked: RefCell<VecDeque<u8>>,
 }
@@ -62,7 +61,7 @@ impl Description {
             is_direct,
             orphans: Cell::default(),
             awaiting_orphans: RefCell::default(),
-            error: Cell::default(),
+            error: RefCell::default(),
             parked: RefCell::default(),
         })
     }
@@ -121,19 +120,16 @@ impl Description {
 
     /// Keeps the error of a write that nobody waits for. The first one counts: what comes after it may follow from it.
     pub fn keep_error(&self, error: io::Error) {
-        let first = self.error.take().unwrap_or(error);
-        self.error.set(Some(first));
+        self.error.borrow_mut().get_or_insert(error);
     }
 
     /// A dropped read took `bytes` from the cursor: the next reader must find them there.
     pub fn put_back(&self, fd: &SharedFd, bytes: &[u8]) {
         let back = -i64::try_from(bytes.len()).expect("a transfer is shorter than 2 GiB");
         let undone = fd.os().map(|fd| rustix::fs::seek(fd, SeekFrom::Current(back)));
-        match undone {
-            Ok(Ok(_)) => {}
-            // A pipe has no cursor, and a simulated kernel none that could be set.
-            Ok(Err(Errno::SPIPE)) | Err(_) => self.parked.borrow_mut().extend(bytes),
-            Ok(Err(error)) => self.keep_error(error.into()),
+        // A pipe has no cursor, and a simulated kernel none that could be set.
+        if !matches!(undone, Ok(Ok(_))) {
+            self.parked.borrow_mut().extend(bytes);
         }
     }
 

@@ -222,15 +222,13 @@ impl Ring {
             self.fill();
             let all = self.backlog.is_empty();
             let want = u32::from(may_wait && all && came == 0);
-            let (taskrun, overflow) = self.flags();
-            if self.queued == 0 && want == 0 && !taskrun && !overflow {
+            if self.queued == 0 && want == 0 && !self.has_due_work() {
                 return Ok(());
             }
-            self.counters.overflows += u64::from(overflow);
             self.enter(want, until)?;
             let reaped = self.reap(&mut events);
             came += reaped;
-            if all && self.backlog.is_empty() && (want > 0 || !self.flags().1) {
+            if all && !self.has_overflowed() {
                 return Ok(());
             }
             if reaped == 0 && self.queued == self.ring.params().sq_entries() {
@@ -240,11 +238,18 @@ impl Ring {
         }
     }
 
-    /// Whether completions wait to be run, and whether some wait beyond the CQ.
-    #[inline]
-    fn flags(&mut self) -> (bool, bool) {
+    /// Whether the kernel has something that only an enter brings: completions to run, or beyond the CQ.
+    fn has_due_work(&mut self) -> bool {
         let queue = self.ring.submission();
-        (queue.taskrun(), queue.cq_overflow())
+        queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Whether completions wait beyond the CQ.
+    #[inline]
+    fn has_overflowed(&mut self) -> bool {
+        let overflowed = self.ring.submission().cq_overflow();
+        self.counters.overflows += u64::from(overflowed);
+        overflowed
     }
 
     /// Moves entries from the backlog into the SQ.

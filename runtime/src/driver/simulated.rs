@@ -76,6 +76,8 @@ struct Flight {
     attempt: Attempt,
     boot: u64,
     waits_for: Option<SocketId>,
+    /// A cancel came while it was too far on to be stopped: it may finish, but not begin to wait.
+    is_cancelled: bool,
 }
 
 /// Something that will happen to a flight. Those of the same moment come in drawn order.
@@ -165,7 +167,7 @@ impl Simulated {
         kernel.set_busy(self.core);
         kernel.tick();
         let attempt = Attempt { may_wait: true, progress: 0 };
-        self.flights.insert(id, Flight { lent, kind, attempt, boot: kernel.boots, waits_for: None });
+        self.flights.insert(id, Flight { lent, kind, attempt, boot: kernel.boots, waits_for: None, is_cancelled: false });
         let mut delay_ns = drawn_delay(&mut kernel, kind);
         if kernel.ledger.strikes(Fault::QueueFull, kind) {
             self.counters.queue_full += 1;
@@ -337,26 +339,34 @@ impl Simulated {
     }
 
     fn answer_due(&mut self, kernel: &mut Kernel) {
-        let now_ns = kernel.now_ns();
-        let mut due: Vec<Due> =
-            self.agenda.iter().take_while(|due| due.at_ns <= now_ns).take(REPLIES_MAX).copied().collect();
-        let first = due.first().and_then(|due| self.flights.get(&due.flight)).map(|flight| flight.kind);
-        if let Some(kind) = first.filter(|_| due.len() > 1) {
-            if kernel.ledger.strikes(Fault::Reorder, kind) {
-                due.sort_by_cached_key(|_| kernel.schedule.next());
-            }
-            if kernel.ledger.strikes(Fault::Overflow, kind) {
-                self.counters.overflows += 1;
-                due.truncate(kernel.schedule.up_to(due.len() - 1));
-            }
-        }
-        for due in due {
-            self.agenda.remove(&due);
+        for due in self.take_due(kernel) {
             match due.what {
                 What::Attempt => self.attempt(kernel, due.flight),
                 What::Cancel => self.end_early(kernel, due.flight),
             }
         }
+    }
+
+    /// What happens in this wait, off the agenda. The rest of what is due stays for the next.
+    fn take_due(&mut self, kernel: &mut Kernel) -> Vec<Due> {
+        let now_ns = kernel.now_ns();
+        let is_due = self.agenda.iter().take_while(|due| due.at_ns <= now_ns);
+        let (mut taken, mut behind) = (Vec::new(), Vec::new());
+        for due in is_due.take(REPLIES_MAX).copied() {
+            // An op that was cancelled before its attempt is gone.
+            let kind = self.flights.get(&due.flight).map_or(Kind::Nop, |flight| flight.kind);
+            if !taken.is_empty() && kernel.ledger.strikes(Fault::Overflow, kind) {
+                self.counters.overflows += 1;
+                break;
+            }
+            let late = kernel.ledger.strikes(Fault::Reorder, kind);
+            if late { behind.push(due) } else { taken.push(due) }
+        }
+        taken.append(&mut behind);
+        for due in &taken {
+            self.agenda.remove(due);
+        }
+        taken
     }
 
     fn attempt(&mut self, kernel: &mut Kernel, id: u64) {
@@ -371,6 +381,7 @@ impl Simulated {
             Served::Done(Err(Errno::IO))
         };
         match served {
+            Served::Waits(_) if flight.is_cancelled => self.stop(id),
             Served::Waits(socket) => self.await_socket(id, socket),
             Served::Done(Ok(given)) if kind.is_many() && !kernel.ledger.strikes(Fault::EndsEarly, kind) => {
                 self.give_one(kernel, id, given);
@@ -409,11 +420,18 @@ impl Simulated {
 
     /// A cancel arrives. What waits ends; what runs already may be past stopping.
     fn end_early(&mut self, kernel: &mut Kernel, id: u64) {
-        let Some(flight) = self.flights.get(&id) else { return };
+        let Some(flight) = self.flights.get_mut(&id) else { return };
         let waits = flight.waits_for.is_some() || flight.kind.is_many();
         if !waits && kernel.schedule.coin() {
+            flight.is_cancelled = true;
             return;
         }
+        self.stop(id);
+    }
+
+    /// Answers what a cancel leaves to say.
+    fn stop(&mut self, id: u64) {
+        let Some(flight) = self.flights.get(&id) else { return };
         let transferred = match flight.kind {
             Kind::Recv | Kind::Send | Kind::Read | Kind::Write => flight.attempt.progress,
             _ => 0,

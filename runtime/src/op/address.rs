@@ -42,7 +42,8 @@ impl SocketAddress {
             let scope = u32::from_ne_bytes(word(24));
             Ok(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope)))
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{self:?} is no IP address")))
+            let family = family.as_raw();
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("an address of family {family} is no IP address")))
         }
     }
 

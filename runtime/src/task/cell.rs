@@ -191,7 +191,9 @@ impl Local {
         let header = pool.allocate(class, Layout::new::<TaskCell<F>>(), vtable::<F>(), home, inbox);
         // SAFETY: `allocate` gives a block that fits a `TaskCell<F>` and is nobody else's, its header initialised. The
         // stage is not yet: `write` through a raw pointer asks for nothing more.
-        unsafe { (&raw mut (*header.cast::<TaskCell<F>>().as_ptr()).stage).write(UnsafeCell::new(Stage::Future(future))) };
+        unsafe {
+            (&raw mut (*header.cast::<TaskCell<F>>().as_ptr()).stage).write(UnsafeCell::new(Stage::Future(future)))
+        };
         // The block's one reference is the local side's, and this is its one `Local`.
         let task = Local { header };
         task.own().id.set(id);
@@ -309,7 +311,11 @@ impl Local {
 
     #[inline]
     fn start_turn(&self) {
-        assert_eq!(self.own().phase.replace(Phase::Running), Phase::Idle, "a task was polled from within itself, or when it was done");
+        assert_eq!(
+            self.own().phase.replace(Phase::Running),
+            Phase::Idle,
+            "a task was polled from within itself, or when it was done"
+        );
     }
 
     #[inline]
@@ -340,7 +346,11 @@ impl Local {
     #[inline]
     pub(super) fn take_joiner(&self) -> Option<Notify> {
         let joiner = self.own().joiner.replace(TaskId::NOBODY);
-        if joiner == TaskId::NOBODY { self.own().other_joiner.take().map(Notify::Waker) } else { Some(Notify::Task(joiner)) }
+        if joiner == TaskId::NOBODY {
+            self.own().other_joiner.take().map(Notify::Waker)
+        } else {
+            Some(Notify::Task(joiner))
+        }
     }
 
     /// Somebody waits for the output on another thread.
@@ -436,14 +446,7 @@ impl Header {
 }
 
 fn vtable<F: Future + 'static>() -> &'static VTable {
-    const {
-        &VTable {
-            poll: poll::<F>,
-            cancel: cancel::<F>,
-            drop_output: drop_output::<F>,
-            take_output: take_output::<F>,
-        }
-    }
+    const { &VTable { poll: poll::<F>, cancel: cancel::<F>, drop_output: drop_output::<F>, take_output: take_output::<F> } }
 }
 
 /// # Safety

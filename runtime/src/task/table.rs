@@ -16,7 +16,10 @@ use super::{
     cell::{Home, Local, Mail, Pool, Shared, id_at},
     contain,
 };
-use crate::{inbox::Inbox, sync::Arc};
+use crate::{
+    inbox::Inbox,
+    sync::{Arc, thread_local_constant},
+};
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
@@ -408,7 +411,6 @@ impl Current {
     }
 }
 
-crate::sync::thread_local! {
-    static CURRENT: Current =
-        const { Current { id: Cell::new(0), tasks: RefCell::new(ManuallyDrop::new(None)) } };
+thread_local_constant! {
+    static CURRENT: Current = Current { id: Cell::new(0), tasks: RefCell::new(ManuallyDrop::new(None)) };
 }

@@ -18,7 +18,7 @@ use crate::blocking::Pool;
 use crate::driver::Park;
 use crate::fd::SharedFd;
 use crate::inbox::Inbox;
-use crate::inflight::held::{Answer, Cells, Held};
+use crate::inflight::held::{Cells, Held, Proof};
 use crate::inflight::slots::{Event, Key, Next, Slots};
 use crate::op::ready::Interest;
 use crate::op::socket::Recv;
@@ -35,7 +35,7 @@ struct Desk {
     cells: Cells,
     inbox: Arc<Inbox>,
     /// Last replies that nobody has asked for yet.
-    answered: HashMap<Key, (Held, Answer)>,
+    answered: HashMap<Key, (Held, Proof)>,
     /// Replies that came in the latest turn: items, then last ones.
     turn: (usize, usize),
 }
@@ -98,8 +98,8 @@ impl Desk {
     fn item(&mut self, key: Key) -> Option<io::Result<Reply>> {
         match self.slots.next(key) {
             Next::Item(item) => Some(item),
-            Next::Last(held, answer) => {
-                self.answered.insert(key, (held, answer));
+            Next::Last(held, proof) => {
+                self.answered.insert(key, (held, proof));
                 None
             }
             Next::Nothing => None,
@@ -115,8 +115,8 @@ impl Desk {
         if !self.answered.contains_key(&key) {
             assert!(self.item(key).is_none(), "items that nobody expected");
         }
-        let (held, answer) = self.answered.remove(&key)?;
-        let (op, reply) = held.take::<T>(answer, &self.cells);
+        let (held, proof) = self.answered.remove(&key)?;
+        let (op, reply) = held.settle::<T, _>(proof, &self.cells, |op, reply| (op, reply));
         Some(op.finish(reply))
     }
 

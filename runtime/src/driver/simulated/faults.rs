@@ -17,7 +17,7 @@ use places::{Kind, place};
 pub enum Fault {
     /// A reply takes 1 ms to 1 s instead of less than 100 us.
     Delay,
-    /// Replies that are due together come in another order.
+    /// A reply falls behind others that are due with it.
     Reorder,
     /// Fewer bytes are transferred than could be.
     Short,
@@ -175,7 +175,6 @@ impl Ledger {
     }
 
     /// Other faults from now on.
-    #[cfg(test)]
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
     }

@@ -13,8 +13,8 @@ use rustix::net::{AddressFamily, Shutdown};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::descriptors::Object;
-use super::faults::Fault;
 use super::faults::places::{Kind, place};
+use super::faults::{Fault, Faults};
 use super::network::SocketId;
 use super::world::{Kernel, Shared};
 
@@ -108,6 +108,11 @@ impl World {
     /// A number that the seed decides, for tests that choose what to do.
     pub fn random_u64(&self) -> u64 {
         self.shared.lock().draws.next()
+    }
+
+    /// Lets other faults strike from now on, for instance once a program has started.
+    pub fn set_faults(&self, faults: Faults) {
+        self.shared.lock().ledger.set_faults(faults);
     }
 
     /// Connects from outside to a listener of the program's, from an address of the world's choice.

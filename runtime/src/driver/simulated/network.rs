@@ -18,7 +18,6 @@ mod names;
 mod stream;
 mod wire;
 
-pub(super) use stream::STREAM_BYTES_MAX;
 use stream::Stream;
 
 pub(super) type SocketId = u64;
@@ -52,6 +51,8 @@ struct Socket {
     is_outside: bool,
     /// What the next call answers, once.
     error: Option<Errno>,
+    /// It connected, and nobody was told.
+    has_news: bool,
     state: State,
 }
 
@@ -110,6 +111,7 @@ impl Network {
             reuses_address: false,
             is_outside,
             error: None,
+            has_news: false,
             state: State::Fresh,
         })
     }
@@ -169,7 +171,7 @@ impl Network {
         Ok(())
     }
 
-    /// Starts to connect; the outcome is [`connected`](Network::connected)'s.
+    /// Starts to connect, or finds that an earlier attempt came about; [`connected`](Network::connected) tells.
     pub fn connect(&mut self, id: SocketId, to: SocketAddr, now_ns: u64) -> Result<(), Errno> {
         let socket = self.get(id)?;
         if (socket.family == AddressFamily::INET) != to.is_ipv4() {
@@ -181,6 +183,7 @@ impl Network {
         }
         match socket.state {
             State::Fresh => {}
+            State::Stream(_) if std::mem::take(&mut socket.has_news) => return Ok(()),
             State::Listening { .. } | State::Stream(_) => return Err(Errno::ISCONN),
             State::Connecting => return Err(Errno::ALREADY),
         }
@@ -204,7 +207,10 @@ impl Network {
         let socket = self.get(id)?;
         match (&socket.state, socket.error.take()) {
             (_, Some(error)) => Err(error),
-            (State::Stream(_), None) => Ok(()),
+            (State::Stream(_), None) => {
+                socket.has_news = false;
+                Ok(())
+            }
             (State::Connecting, None) => Err(Errno::AGAIN),
             (State::Fresh | State::Listening { .. }, None) => Err(Errno::CONNABORTED),
         }

@@ -262,15 +262,17 @@ impl Kernel {
 
     fn connect(&mut self, socket: SocketId, address: &SocketAddress, attempt: &mut Attempt) -> Served {
         let Ok(address) = address.ip() else { return Errno::AFNOSUPPORT.into() };
-        if attempt.progress == 0 {
-            match self.network.connect(socket, address, self.now_ns()) {
-                Ok(()) if attempt.may_wait => attempt.progress = 1,
-                Ok(()) => return Errno::INPROGRESS.into(),
-                Err(error) => return error.into(),
-            }
+        if attempt.progress == 0
+            && let Err(error) = self.network.connect(socket, address, self.now_ns())
+        {
+            return error.into();
         }
         match self.network.connected(socket) {
-            Err(Errno::AGAIN) => Served::Waits(socket),
+            Err(Errno::AGAIN) if attempt.may_wait => {
+                attempt.progress = 1;
+                Served::Waits(socket)
+            }
+            Err(Errno::AGAIN) => Errno::INPROGRESS.into(),
             outcome => Served::nothing(outcome),
         }
     }

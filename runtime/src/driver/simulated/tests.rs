@@ -71,8 +71,8 @@ impl Machine {
         for event in events {
             let (Event::Last(key, _) | Event::More(key, _)) = &event;
             self.trace.push((*key, self.world().elapsed().as_nanos().try_into().expect("short tests")));
-            if let Consequence::Abandon(held, answer) = self.slots.deliver(event) {
-                held.abandon(answer, &self.cells);
+            if let Consequence::Abandon(held, proof) = self.slots.deliver(event) {
+                held.abandon(proof, &self.cells);
             }
         }
         Ok(count)
@@ -80,8 +80,8 @@ impl Machine {
 
     /// The op's output, if it is there.
     fn poll<T: Op>(&mut self, key: Key) -> Option<T::Output> {
-        let (held, answer) = self.slots.poll(key)?;
-        let (op, reply) = held.take::<T>(answer, &self.cells);
+        let (held, proof) = self.slots.poll(key)?;
+        let (op, reply) = held.settle::<T, _>(proof, &self.cells, |op, reply| (op, reply));
         Some(op.finish(reply))
     }
 
@@ -104,8 +104,8 @@ impl Machine {
         loop {
             match self.slots.next(key) {
                 Next::Item(reply) => return Ok(T::item(reply)),
-                Next::Last(held, answer) => {
-                    let (op, reply) = held.take::<T>(answer, &self.cells);
+                Next::Last(held, proof) => {
+                    let (op, reply) = held.settle::<T, _>(proof, &self.cells, |op, reply| (op, reply));
                     return Err(op.finish(reply));
                 }
                 Next::Nothing => self.wait(Park::Until(None)).expect("something happens"),
@@ -117,7 +117,7 @@ impl Machine {
     fn orphan(&mut self, key: Key) {
         match self.slots.orphan(key) {
             (Orphan::Cancel, _) => self.driver.cancel(key),
-            (Orphan::Answered(held, answer, _), _) => held.abandon(answer, &self.cells),
+            (Orphan::Answered(held, proof, _), _) => held.abandon(proof, &self.cells),
             (Orphan::Finish | Orphan::Gone, _) => {}
         }
     }
@@ -176,8 +176,7 @@ impl Machine {
     fn pair(&mut self) -> (SharedFd, SharedFd) {
         let listener = self.listener("127.0.0.1:7000");
         let client = self.socket();
-        let connect = Connect { fd: client.clone(), address: address("127.0.0.1:7000").into() };
-        let connecting = self.start(connect);
+        let connecting = self.start(connect(&client, "127.0.0.1:7000"));
         let (server, _) = self.accept(&listener);
         self.finish::<Connect>(connecting).expect("somebody listens");
         (client, server)
@@ -197,6 +196,10 @@ impl Machine {
 
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
+}
+
+fn connect(fd: &SharedFd, to: &str) -> Connect {
+    Connect { fd: fd.clone(), address: address(to).into(), ours: true }
 }
 
 fn recv<B>(fd: &SharedFd, buf: B) -> Recv<B> {
@@ -351,9 +354,9 @@ fn two_cores_share_a_world_and_its_time() {
     let (mut first_done, mut second_done) = (false, false);
     while !(first_done && second_done) {
         first.wait(Park::Until(None)).unwrap();
-        first_done |= first.poll::<Nop>(one).is_some();
+        first_done = first_done || first.poll::<Nop>(one).is_some();
         second.wait(Park::Until(None)).unwrap();
-        second_done |= second.poll::<Nop>(other).is_some();
+        second_done = second_done || second.poll::<Nop>(other).is_some();
         turns += 1;
         assert!(turns < 10, "the cores wait for each other");
     }

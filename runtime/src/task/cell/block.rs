@@ -88,13 +88,7 @@ impl Pool {
 
 impl Block {
     #[cold]
-    fn new(
-        class: Option<usize>,
-        cell: Layout,
-        vtable: &'static VTable,
-        home: &Home,
-        inbox: &Arc<Inbox>,
-    ) -> Block {
+    fn new(class: Option<usize>, cell: Layout, vtable: &'static VTable, home: &Home, inbox: &Arc<Inbox>) -> Block {
         let block = class.map_or(cell, class_layout);
         // SAFETY: `alloc` wants a size that is not 0: a header fits in.
         let memory = unsafe { alloc::alloc(block) };

@@ -9,11 +9,7 @@
 //!               └─► GONE      ─► the core is no more: a wake has nobody to go to, a handle looks after itself
 //! ```
 
-use super::{
-    super::table::Tasks,
-    Header, PENDING,
-    block::Block,
-};
+use super::{super::table::Tasks, Header, PENDING, block::Block};
 use crate::sync::{AtomicPtr, Ordering};
 use std::{
     process,
@@ -180,7 +176,8 @@ impl Stack {
             }
             task.header().next.store(newest, Ordering::Relaxed);
             // Release: `next`, for the core.
-            match self.newest.compare_exchange_weak(newest, task.header.as_ptr(), Ordering::Release, Ordering::Relaxed) {
+            match self.newest.compare_exchange_weak(newest, task.header.as_ptr(), Ordering::Release, Ordering::Relaxed)
+            {
                 Ok(_) => {
                     // The stack has the reference now.
                     std::mem::forget(task);

@@ -237,11 +237,8 @@ fn a_handle_works_on_another_thread_whatever_becomes_of_its_core() {
                         if action == 1 {
                             handle.abort();
                         }
-                        let output = if on_a_core {
-                            block_on(&own_core, &own_inbox, handle).0
-                        } else {
-                            block_on_thread(handle)
-                        };
+                        let output =
+                            if on_a_core { block_on(&own_core, &own_inbox, handle).0 } else { block_on_thread(handle) };
                         match output {
                             Ok(text) => assert_eq!(text, "output"),
                             Err(error) => assert!(error.is_cancelled()),

@@ -9,7 +9,7 @@ use rustix::net::Shutdown;
 use super::{Happening, Network, Socket, SocketId, State};
 
 /// How many bytes one direction of a connection holds: sent, and not yet received by the other program.
-pub(in crate::driver::simulated) const STREAM_BYTES_MAX: usize = 64 << 10;
+pub(super) const STREAM_BYTES_MAX: usize = 64 << 10;
 
 /// An end of a connection.
 #[derive(Debug, Default)]

@@ -95,6 +95,7 @@ impl Network {
             reuses_address: *reuses_address,
             is_outside: *is_outside,
             error: None,
+            has_news: false,
             state: State::Stream(Stream { other: Some(client), ..Stream::default() }),
         };
         let accepted = self.insert(accepted);
@@ -103,6 +104,7 @@ impl Network {
         }
         if let Some(socket) = self.sockets.get_mut(&client) {
             socket.state = State::Stream(Stream { other: Some(accepted), ..Stream::default() });
+            socket.has_news = true;
         }
         self.touched.extend([listener, client]);
     }

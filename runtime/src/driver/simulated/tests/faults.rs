@@ -1,100 +1,135 @@
 //! Faults: each can be reached, and each keeps to its place.
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::*;
-use crate::op::file::{Fsync, Position, Read, Write};
+use crate::op::file::{Close, FileRequest, Fsync, Position, Read, Write};
 use crate::op::path::{Base, Open, OpenHow, Stat, c_path};
 use crate::op::ready::{Interest, Poll, PollMany};
-use crate::op::socket::AcceptMany;
+use crate::op::socket::{AcceptMany, End};
 
-/// Asks for one of everything, and takes whatever comes.
-fn ask_everything(machine: &mut Machine) {
-    let world = machine.world();
-    world.write_file("/tmp/a", &[1; 4_096]).unwrap();
-    let how = OpenHow::new(OFlags::CREATE | OFlags::RDWR, Mode::from_raw_mode(0o644), ResolveFlags::empty());
-    let path = c_path("/tmp/a".as_ref()).unwrap();
-    // Several at once, so that replies are due together.
-    let nops: Vec<Key> = (0..4).map(|_| machine.start(Nop)).collect();
-    for key in nops {
-        let _any = machine.finish::<Nop>(key);
+/// Asks for it among other things, all of which are due when somebody looks, and takes whatever comes. Sometimes it is
+/// cancelled at once.
+fn ask<T: Op>(machine: &mut Machine, op: T) -> Option<T::Output> {
+    let key = machine.start(op);
+    if machine.world().random_u64().is_multiple_of(4) {
+        machine.driver.cancel(key);
     }
-    let _any = machine.run(Stat::path(Base::Current, path.clone(), true));
-    if let Ok(fd) = machine.run(Open { base: Base::Current, path, how }) {
-        let fd = SharedFd::new(fd);
-        let _any = machine.run(Read { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
-        let _any = machine.run(Write { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
-        let _any = machine.run(Fsync { fd: fd.clone(), data_only: true });
-        let mut buf = [0; 16];
-        let request = crate::op::file::FileRequest::Read {
-            fd: fd.borrow(),
-            buf: &mut buf,
-            position: Position::At(0),
-            flags: rustix::io::ReadWriteFlags::NOWAIT,
-        };
-        let _any = machine.call(Request::File(request));
-        if let Ok(fd) = fd.try_into_fd() {
-            let _any = machine.run(crate::op::file::Close::new(fd));
-        }
+    let others = [machine.start(Nop), machine.start(Nop)];
+    let output = among_others(machine, others, |machine| machine.poll::<T>(key));
+    if output.is_none() {
+        machine.orphan(key);
     }
-    ask_sockets(machine, &world);
+    output
 }
 
-fn ask_sockets(machine: &mut Machine, world: &World) {
-    let at = address("127.0.0.1:9000");
-    let request = || SocketRequest::Socket {
-        family: rustix::net::AddressFamily::INET,
-        kind: rustix::net::SocketType::STREAM,
-        protocol: None,
-    };
-    let Ok(listener) = machine.call_socket(request()).and_then(Reply::fd).map(SharedFd::new) else { return };
-    if machine.bind(&listener, "127.0.0.1:9000").is_err() || machine.listen(&listener, 8).is_err() {
-        return;
+fn ask_many<T: StreamOp>(machine: &mut Machine, op: T, meanwhile: impl FnOnce(&mut Machine)) {
+    let key = machine.start_stream(op);
+    meanwhile(machine);
+    let others = [machine.start(Nop), machine.start(Nop)];
+    among_others(machine, others, |machine| machine.orphan(key));
+}
+
+fn among_others<R>(machine: &mut Machine, others: [Key; 2], then: impl FnOnce(&mut Machine) -> R) -> R {
+    let world = machine.world();
+    let late = world.elapsed() + Duration::from_millis(1);
+    machine.driver.shared.lock().clock.advance_to(late.as_nanos().try_into().expect("short tests"));
+    machine.run_until(late + Duration::from_secs(10));
+    let result = then(machine);
+    for key in others {
+        let _any = machine.finish::<Nop>(key);
     }
-    let many = machine.start_stream(AcceptMany { fd: listener.clone() });
-    for _ in 0..3 {
-        let _any = world.connect(at);
-    }
-    machine.run_until(world.elapsed() + Duration::from_secs(10));
-    machine.driver.cancel(many);
-    machine.orphan(many);
-    let peer = world.connect(at);
-    let accepting = machine.start(Accept::new(listener.clone()));
-    machine.run_until(world.elapsed() + Duration::from_secs(10));
-    if let Some(Ok((fd, _))) = machine.poll::<Accept>(accepting) {
+    result
+}
+
+/// Asks for one of everything.
+fn ask_everything(machine: &mut Machine) {
+    machine.world().write_file("/tmp/a", &[1; 4_096]).unwrap();
+    let _any = ask(machine, Nop);
+    let how = OpenHow::new(OFlags::CREATE | OFlags::RDWR, Mode::from_raw_mode(0o644), ResolveFlags::empty());
+    let path = c_path("/tmp/a".as_ref()).unwrap();
+    let _any = ask(machine, Stat::path(Base::Current, path.clone(), true));
+    if let Some(Ok(fd)) = ask(machine, Open { base: Base::Current, path, how }) {
         let fd = SharedFd::new(fd);
-        if let Ok(peer) = peer {
-            let _any = peer.send(&[5; 100]);
-        }
-        let polled = machine.start_stream(PollMany { fd: fd.clone(), interest: Interest::READABLE });
-        let _any = machine.run(Poll { fd: fd.clone(), interest: Interest::READABLE });
-        let mut buf = [0; 16];
-        let flags = rustix::net::RecvFlags::DONTWAIT;
+        let _any = ask(machine, Read { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
+        let _any = ask(machine, Write { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
+        let _any = ask(machine, Fsync { fd: fd.clone(), data_only: true });
+        let (position, flags) = (Position::At(0), ReadWriteFlags::NOWAIT);
         let _any =
-            machine.call_socket(SocketRequest::Recv { fd: fd.borrow(), buf: &mut buf, flags, poll_first: false });
-        let receiving = machine.start(recv(&fd, vec![0; 64]));
-        machine.run_until(world.elapsed() + Duration::from_secs(10));
-        machine.orphan(receiving);
-        let flags = rustix::net::SendFlags::DONTWAIT;
-        let _any = machine.call_socket(SocketRequest::Send { fd: fd.borrow(), buf: &[6; 100], flags, whole: false });
-        let _any = machine.send(&fd, &[6; 100]);
-        machine.orphan(polled);
-    } else {
-        machine.orphan(accepting);
+            machine.call(Request::File(FileRequest::Read { fd: fd.borrow(), buf: &mut [0; 16], position, flags }));
+        let _any = machine.call(Request::File(FileRequest::Write { fd: fd.borrow(), buf: b"x", position, flags }));
+        machine.run_until(machine.world().elapsed() + Duration::from_secs(10));
+        if let Ok(fd) = fd.try_into_fd() {
+            let _any = ask(machine, Close::new(fd));
+        }
     }
-    if let Ok(client) = machine.call_socket(request()).and_then(Reply::fd).map(SharedFd::new) {
-        let _any = machine.run(Connect { fd: client, address: at.into() });
+    if let Some(listener) = ask_listener(machine) {
+        ask_connections(machine, &listener);
     }
-    machine.run_until(world.elapsed() + Duration::from_secs(10));
+}
+
+fn ask_socket(machine: &mut Machine) -> Option<SharedFd> {
+    let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM);
+    let made = machine.call_socket(SocketRequest::Socket { family, kind, protocol: None });
+    made.and_then(Reply::fd).map(SharedFd::new).ok()
+}
+
+fn ask_listener(machine: &mut Machine) -> Option<SharedFd> {
+    let listener = ask_socket(machine)?;
+    let option = SocketOption::NoDelay(true);
+    let _any = machine.call_socket(SocketRequest::SetOption { fd: listener.borrow(), option });
+    machine.bind(&listener, AT).ok()?;
+    machine.listen(&listener, 8).ok()?;
+    Some(listener)
+}
+
+const AT: &str = "127.0.0.1:9000";
+
+fn ask_connections(machine: &mut Machine, listener: &SharedFd) {
+    let world = machine.world();
+    ask_many(machine, AcceptMany { fd: listener.clone() }, |_| {
+        for _ in 0..3 {
+            let _any = world.connect(address(AT));
+        }
+    });
+    let waiting = world.connect(address(AT));
+    let _any = machine.call_socket(SocketRequest::Accept { fd: listener.borrow(), peer: None });
+    let mut room = SocketAddress::room();
+    let request = SocketRequest::Accept { fd: listener.borrow(), peer: Some(&mut room) };
+    let _any = machine.call_socket(request);
+    let peer = world.connect(address(AT)).or(waiting);
+    if let (Some(Ok((fd, _))), Ok(peer)) = (ask(machine, Accept::new(listener.clone())), peer) {
+        let fd = SharedFd::new(fd);
+        ask_many(machine, PollMany { fd: fd.clone(), interest: Interest::READABLE }, |_| {
+            let _any = peer.send(&[5; 100]);
+        });
+        let _any = ask(machine, Poll { fd: fd.clone(), interest: Interest::READABLE });
+        let flags = RecvFlags::DONTWAIT;
+        let buf = &mut [0; 16];
+        let _any = machine.call_socket(SocketRequest::Recv { fd: fd.borrow(), buf, flags, poll_first: false });
+        let _any = ask(machine, recv(&fd, vec![0; 64]));
+        let (buf, flags, whole) = (&[6; 100], SendFlags::DONTWAIT, false);
+        let _any = machine.call_socket(SocketRequest::Send { fd: fd.borrow(), buf, flags, whole });
+        let _any = ask(machine, Send { whole, ..send(&fd, &[6; 100]) });
+        let mut room = SocketAddress::room();
+        let _any = machine.call_socket(SocketRequest::Name { fd: fd.borrow(), end: End::Peer, address: &mut room });
+        let _any = machine.call_socket(SocketRequest::Shutdown { fd: fd.borrow(), how: Shutdown::Both });
+    }
+    if let Some(client) = ask_socket(machine) {
+        let _any = ask(machine, connect(&client, AT));
+    }
 }
 
 /// Catches: a fault that is declared and nowhere asked for, and a cell that is called impossible and reached.
 #[test]
 fn every_possible_cell_of_the_matrix_is_reached_and_no_other() {
     let mut cells = std::collections::BTreeMap::new();
-    for seed in 0..40 {
-        for fault in Fault::ALL {
+    for fault in Fault::ALL {
+        // A power cut ends what else is in flight, so it takes more tries to catch each op.
+        let seeds = if fault == Fault::PowerCut { 150 } else { 30 };
+        for seed in 0..seeds {
             let probability = if seed % 2 == 0 { 0.5 } else { 0.1 };
             let mut machine = Machine::new(seed, Faults::none().with(fault, probability));
             ask_everything(&mut machine);
@@ -104,12 +139,10 @@ fn every_possible_cell_of_the_matrix_is_reached_and_no_other() {
             });
         }
     }
-    // Names, options and shutdowns are asked by the tests of sockets; they can only lose their power.
-    let unasked = ["shutdown", "name", "set option"];
     for ((op, fault), (count, impossible)) in cells {
         match impossible {
             Some(reason) => assert_eq!(count, 0, "{fault:?} struck {op}: {reason}"),
-            None => assert!(count > 0 || unasked.contains(&op), "{fault:?} never struck {op}"),
+            None => assert!(count > 0, "{fault:?} never struck {op}"),
         }
     }
 }
@@ -126,7 +159,6 @@ fn with_all_faults_every_request_is_answered_once_and_nothing_leaks() {
         machine.run_until(machine.world().elapsed() + Duration::from_secs(10));
         assert_eq!(machine.slots.unanswered(), 0, "seed {seed}: {:?}", machine.slots.describe());
         assert_eq!(machine.world().open_descriptors(), 0, "seed {seed}: {:?}", machine.world().descriptors());
-        assert_eq!(machine.driver.counters().submitted, u64::try_from(machine.driver.flights_started).unwrap());
         assert!(machine.driver.flights.is_empty() && machine.driver.names.is_empty(), "seed {seed}");
         assert!(machine.driver.waiting.is_empty(), "seed {seed}: {:?}", machine.driver.waiting);
     }
@@ -152,7 +184,7 @@ fn replies_that_overflow_come_later() {
 fn a_reset_reaches_both_ends() {
     let mut machine = Machine::new(1, Faults::none());
     let (client, server) = machine.pair();
-    machine.driver.shared.lock().ledger.set_faults(Faults::none().at_step(0, Fault::Reset));
+    machine.world().set_faults(Faults::none().at_step(0, Fault::Reset));
     let error = machine.recv(&client, 8).unwrap_err();
     assert_eq!(Errno::from_io_error(&error), Some(Errno::CONNRESET));
     let error = machine.recv(&server, 8).unwrap_err();
@@ -163,13 +195,12 @@ fn a_reset_reaches_both_ends() {
 #[test]
 fn an_interrupted_receive_takes_nothing() {
     for seed in 0..50 {
-        let mut machine = Machine::new(seed, Faults::none().with(Fault::Interrupted, 0.5));
+        let mut machine = Machine::new(seed, Faults::none());
         let world = machine.world();
-        machine.driver.shared.lock().ledger.set_faults(Faults::none());
         let listener = machine.listener("127.0.0.1:80");
         let peer = world.connect(address("127.0.0.1:80")).unwrap();
         let (fd, _) = machine.accept(&listener);
-        machine.driver.shared.lock().ledger.set_faults(Faults::none().with(Fault::Interrupted, 0.5));
+        machine.world().set_faults(Faults::none().with(Fault::Interrupted, 0.5));
         peer.send(b"0123456789").unwrap();
         let mut received = Vec::new();
         while received.len() < 10 {

@@ -105,7 +105,7 @@ fn closing_by_an_op_frees_the_number_also_when_it_fails() {
     for (faults, expected) in [(Faults::none(), None), (Faults::none().with(Fault::IoError, 1.0), Some(Errno::IO))] {
         let mut machine = Machine::new(1, Faults::none());
         let fd = open(&mut machine, "/tmp/a", OFlags::CREATE | OFlags::RDWR).unwrap();
-        machine.driver.shared.lock().ledger.set_faults(faults);
+        machine.world().set_faults(faults);
         let Ok(fd) = fd.try_into_fd() else { panic!("it is shared") };
         assert_eq!(code(machine.run(Close::new(fd))), expected);
         assert_eq!(machine.world().open_descriptors(), 0);
@@ -173,7 +173,7 @@ fn the_power_goes_for_what_is_in_flight_too() {
     let (client, server) = machine.pair();
     let outside = world.listen(address("10.1.1.1:1")).unwrap();
     let far = machine.socket();
-    machine.run(Connect { fd: far, address: address("10.1.1.1:1").into() }).unwrap();
+    machine.run(connect(&far, "10.1.1.1:1")).unwrap();
     let peer = outside.accept().unwrap();
     let waiting = machine.start(recv(&client, vec![0; 8]));
     machine.run_until(Duration::from_millis(1));

@@ -1,0 +1,450 @@
+//! Reads and writes at an offset, which leave the cursor where it is.
+
+use std::io;
+
+use runtime::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use runtime::call;
+use runtime::op::OFFSET_MAX;
+use runtime::op::file::{Position, Read, Write};
+use rustix::io::Errno;
+
+use super::File;
+use super::bounce::Bounce;
+use super::transfer::{Reading, Writing, tended};
+use super::turns::Turn;
+
+impl File {
+    /// Reads into `buf`, starting `offset` bytes into the file. The cursor stays where it is.
+    ///
+    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB where the read had to wait, and only the part
+    /// that is in memory where it had not. 0 is the end of the file, or an empty `buf`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. Everything else is pread(2)'s.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping the future, and `buf` is not touched afterwards.
+    ///
+    /// # io_uring
+    ///
+    /// None for what is in memory: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else `IORING_OP_READ` (5.6) into a buffer of the
+    /// runtime's; direct I/O always.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::File::open("Cargo.toml").await?;
+    /// let mut name = [0; 7];
+    /// let n = file.read_at(&mut name, 1).await?;
+    /// assert_eq!(&name[..n], b"package");
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub async fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        check_offset(offset)?;
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        match self.try_read(buf, Position::At(offset)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.read_by_bounce(buf, Position::At(offset), None).await
+            }
+            read => read,
+        }
+    }
+
+    /// Reads into `buf`, starting `offset` bytes into the file. The cursor stays where it is.
+    ///
+    /// Returns how many bytes were read, and the buffer. Fewer than `buf` holds is normal; 0 is the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer or an offset
+    /// above `i64::MAX`. Everything else is pread(2)'s.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future asks the kernel to stop and returns at once. The read may still happen: buffer and file are kept until the
+    /// kernel is done with them. Nothing is lost, since reading at an offset moves no cursor.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_READ` (5.6); the fallback reads on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::File::open("Cargo.toml").await?;
+    /// let (n, buf) = file.read_at_owned(vec![0; 4096], 0).await?;
+    /// assert!(buf[..n].starts_with(b"[package]"));
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub async fn read_at_owned<B: IoBufMut>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
+        self.read_given(buf, Position::At(offset), None).await
+    }
+
+    /// Fills `buf`, starting `offset` bytes into the file. The cursor stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; `buf` then holds what there was. Else as
+    /// [`read_at`](File::read_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_at`](File::read_at); a part of `buf` may have been filled.
+    ///
+    /// # io_uring
+    ///
+    /// As [`read_at`](File::read_at).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::File::open("Cargo.toml").await?;
+    /// let mut name = [0; 7];
+    /// file.read_exact_at(&mut name, 1).await?;
+    /// assert_eq!(&name, b"package");
+    /// # Ok(()) }
+    /// ```
+    pub async fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.read_at(buf, offset).await {
+                Ok(0) => return Err(unexpected_end()),
+                Ok(n) => {
+                    buf = &mut buf[n..];
+                    offset = offset.saturating_add(n as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `buf`, starting `offset` bytes into the file. The cursor stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// The buffer comes back in the error. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; else as
+    /// [`read_at_owned`](File::read_at_owned), except that an empty buffer is full.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_at_owned`](File::read_at_owned).
+    ///
+    /// # io_uring
+    ///
+    /// As [`read_at_owned`](File::read_at_owned).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::File::open("Cargo.toml").await?;
+    /// let ((), name) = file.read_exact_at_owned([0; 7], 1).await?;
+    /// assert_eq!(&name, b"package");
+    /// # Ok(()) }
+    /// ```
+    pub async fn read_exact_at_owned<B: IoBufMut>(&self, buf: B, offset: u64) -> BufResult<(), B> {
+        self.fill_given(buf, Position::At(offset)).await
+    }
+
+    /// Writes from `buf`, starting `offset` bytes into the file. The cursor stays where it is.
+    ///
+    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full. A file that was opened to append
+    /// is written at its end, whatever `offset` is, as pwrite(2) says.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. Why a dropped write failed; then nothing is written.
+    /// Everything else is pwrite(2)'s.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future returns at once. What was on its way is written whole: it is not stopped. Later writes, [`sync_all`](File::sync_all)
+    /// and [`close`](File::close) wait for it, so it overwrites none of them; its error is told to the first of them. Writes that
+    /// are in flight together have no order, as with threads.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_WRITE` (5.6), from a copy in a buffer of the runtime's; the fallback writes on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-write-at-{}", std::process::id()));
+    /// let file = fs::File::create(&path).await?;
+    /// let n = file.write_at(b"tail", 4096).await?;
+    /// assert_eq!(file.metadata().await?.len(), 4096 + n as u64);
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        check_offset(offset)?;
+        self.description.writes_settled().await?;
+        self.write_by_bounce(buf, Position::At(offset), None).await
+    }
+
+    /// Writes from `buf`, starting `offset` bytes into the file. The cursor stays where it is.
+    ///
+    /// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full, and beyond
+    /// 2 GiB.
+    ///
+    /// # Errors
+    ///
+    /// The buffer comes back in the error. Else as [`write_at`](File::write_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write_at`](File::write_at); the buffer is kept until the kernel is done with it.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_WRITE` (5.6); the fallback writes on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-write-at-owned-{}", std::process::id()));
+    /// let file = fs::File::create(&path).await?;
+    /// let (n, text) = file.write_at_owned("no copy".to_owned(), 0).await?;
+    /// assert_eq!(n, text.len());
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn write_at_owned<B: IoBuf>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
+        self.write_given(buf, Position::At(offset), None).await
+    }
+
+    /// Writes all of `buf`, starting `offset` bytes into the file. The cursor stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_at`](File::write_at). A part may have been written.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write_at`](File::write_at) for the piece of at most 256 KiB that is on its way; what comes after it is not written.
+    ///
+    /// # io_uring
+    ///
+    /// As [`write_at`](File::write_at).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-write-all-at-{}", std::process::id()));
+    /// let file = fs::File::create(&path).await?;
+    /// file.write_all_at(&[7; 1 << 20], 0).await?;
+    /// assert_eq!(file.metadata().await?.len(), 1 << 20);
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn write_all_at(&self, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.write_at(buf, offset).await {
+                Ok(0) => return Err(nothing_written()),
+                Ok(n) => {
+                    buf = &buf[n..];
+                    offset = offset.saturating_add(n as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `buf`, starting `offset` bytes into the file. The cursor stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// The buffer comes back in the error. Else as [`write_all_at`](File::write_all_at).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write_at_owned`](File::write_at_owned). What is on its way is all of `buf`, or 2 GiB of it.
+    ///
+    /// # io_uring
+    ///
+    /// As [`write_at_owned`](File::write_at_owned).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-write-all-at-owned-{}", std::process::id()));
+    /// let file = fs::File::create(&path).await?;
+    /// let ((), buf) = file.write_all_at_owned(vec![7; 1 << 20], 0).await?;
+    /// assert_eq!(file.metadata().await?.len(), buf.len() as u64);
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn write_all_at_owned<B: IoBuf>(&self, buf: B, offset: u64) -> BufResult<(), B> {
+        self.drain_given(buf, Position::At(offset)).await
+    }
+}
+
+// What the cursor's reads and writes share with these.
+impl File {
+    /// Reads what is in memory. [`WouldBlock`](io::ErrorKind::WouldBlock): it has to wait, or cannot tell.
+    #[inline]
+    pub(super) fn try_read(&self, buf: &mut [u8], position: Position) -> io::Result<usize> {
+        if !self.description.tries.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match call::try_read(&self.fd, buf, position) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => {
+                self.description.tries.set(false);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            read => read,
+        }
+    }
+
+    /// Reads into memory of ours, and copies. At most 256 KiB.
+    pub(super) async fn read_by_bounce(
+        &self,
+        buf: &mut [u8],
+        position: Position,
+        turn: Option<Turn>,
+    ) -> io::Result<usize> {
+        let bounce = Bounce::take(buf.len(), self.description.is_direct).await;
+        let (n, bounce) = tended(&self.description, self.reading(bounce, position, turn)).await?;
+        buf[..n].copy_from_slice(&bounce.bytes()[..n]);
+        Ok(n)
+    }
+
+    /// Writes from a copy. At most 256 KiB.
+    pub(super) async fn write_by_bounce(
+        &self,
+        buf: &[u8],
+        position: Position,
+        turn: Option<Turn>,
+    ) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let bounce = Bounce::copy_of(buf, self.description.is_direct).await;
+        let (n, _bounce) = tended(&self.description, self.writing(bounce, position, turn)).await?;
+        Ok(n)
+    }
+
+    /// Reads into a given buffer: by the ring, where reads of many tasks share one system call.
+    pub(super) async fn read_given<B: IoBufMut>(
+        &self,
+        buf: B,
+        position: Position,
+        turn: Option<Turn>,
+    ) -> BufResult<usize, B> {
+        tended(&self.description, self.reading(buf, position, turn)).await
+    }
+
+    /// Writes from a given buffer, after what was dropped.
+    pub(super) async fn write_given<B: IoBuf>(
+        &self,
+        buf: B,
+        position: Position,
+        turn: Option<Turn>,
+    ) -> BufResult<usize, B> {
+        match self.description.writes_settled().await {
+            Ok(()) => tended(&self.description, self.writing(buf, position, turn)).await,
+            Err(error) => Err(BufError::new(error, buf)),
+        }
+    }
+
+    /// Fills a given buffer.
+    pub(super) async fn fill_given<B: IoBufMut>(&self, mut buf: B, position: Position) -> BufResult<(), B> {
+        let len = buf.bytes().len();
+        let mut filled = 0;
+        while filled < len {
+            let rest = buf.slice(filled..len);
+            let read = match position {
+                Position::At(offset) => self.read_at_owned(rest, offset.saturating_add(filled as u64)).await,
+                Position::Cursor => self.read_owned(rest).await,
+            };
+            let (step, rest) = parts(read);
+            buf = rest.into_inner();
+            match step {
+                Ok(0) => return Err(BufError::new(unexpected_end(), buf)),
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(BufError::new(error, buf)),
+            }
+        }
+        Ok(((), buf))
+    }
+
+    /// Writes all of a given buffer.
+    pub(super) async fn drain_given<B: IoBuf>(&self, mut buf: B, position: Position) -> BufResult<(), B> {
+        let len = buf.bytes().len();
+        let mut written = 0;
+        while written < len {
+            let rest = buf.slice(written..len);
+            let wrote = match position {
+                Position::At(offset) => self.write_at_owned(rest, offset.saturating_add(written as u64)).await,
+                Position::Cursor => self.write_owned(rest).await,
+            };
+            let (step, rest) = parts(wrote);
+            buf = rest.into_inner();
+            match step {
+                Ok(0) => return Err(BufError::new(nothing_written(), buf)),
+                Ok(n) => written += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(BufError::new(error, buf)),
+            }
+        }
+        Ok(((), buf))
+    }
+
+    fn reading<B: IoBufMut>(&self, buf: B, position: Position, turn: Option<Turn>) -> Reading<B> {
+        let read = Read { fd: self.fd.clone(), buf, position };
+        Reading { read, description: self.description.clone(), turn }
+    }
+
+    fn writing<B: IoBuf>(&self, buf: B, position: Position, turn: Option<Turn>) -> Writing<B> {
+        let write = Write { fd: self.fd.clone(), buf, position };
+        Writing { write, description: self.description.clone(), turn }
+    }
+}
+
+/// Result and buffer, apart.
+pub(super) fn parts<T, B>(result: BufResult<T, B>) -> (io::Result<T>, B) {
+    match result {
+        Ok((value, buf)) => (Ok(value), buf),
+        Err(failed) => {
+            let (error, buf) = failed.into_parts();
+            (Err(error), buf)
+        }
+    }
+}
+
+fn check_offset(offset: u64) -> io::Result<()> {
+    if offset > OFFSET_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("offset {offset} is beyond the largest file offset, {OFFSET_MAX}"),
+        ));
+    }
+    Ok(())
+}
+
+/// As std says it.
+pub(super) fn unexpected_end() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "failed to fill whole buffer")
+}
+
+/// As std says it.
+pub(super) fn nothing_written() -> io::Error {
+    io::Error::new(io::ErrorKind::WriteZero, "failed to write whole buffer")
+}

@@ -1,0 +1,342 @@
+//! Listening for TCP connections.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use runtime::call;
+use runtime::fd::{Fd, SharedFd};
+use runtime::op::socket::{End, SocketOption};
+use rustix::net::sockopt;
+
+use super::socket;
+use super::stream::TcpStream;
+use crate::accepting::Accepting;
+use crate::address::{ToSocketAddrs, on_each};
+use crate::line::Line;
+
+/// How many connections may wait to be accepted: std's number.
+const BACKLOG: i32 = 128;
+
+/// A socket that listens for TCP connections: [`std::net::TcpListener`], async.
+///
+/// Dropping it closes the socket as soon as the kernel has given up the accept that may be in flight, in the core's next
+/// turn; a connection that comes in between is closed. [`close`](TcpListener::close) waits for that.
+///
+/// # Examples
+///
+/// ```no_run
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let listener = net::TcpListener::bind("127.0.0.1:8080").await?;
+/// loop {
+///     let (stream, _peer) = listener.accept().await?;
+///     let answered = runtime::spawn(async move { stream.write_all(b"hello\n").await });
+///     drop(answered); // It goes on by itself.
+/// }
+/// # }
+/// ```
+pub struct TcpListener {
+    fd: SharedFd,
+    accepting: Rc<Line<Accepting>>,
+}
+
+impl TcpListener {
+    /// Listens on an address; of several, on the first that works. [`std::net::TcpListener::bind`].
+    ///
+    /// Port 0 lets the system choose; [`local_addr`](TcpListener::local_addr) tells. The address may be one whose old
+    /// connections are still fading (`SO_REUSEADDR`); 128 connections may wait to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is no address at all; else the last
+    /// address's error, such as [`AddrInUse`](io::ErrorKind::AddrInUse).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped `bind` has bound nothing. Only the look-up of a name takes time.
+    ///
+    /// # io_uring
+    ///
+    /// No op: socket(2), setsockopt(2), bind(2) and listen(2) never block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    /// assert_ne!(listener.local_addr()?.port(), 0);
+    /// # Ok(()) }
+    /// ```
+    pub async fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
+        on_each(addr, async |address| {
+            let fd = socket(address)?;
+            call::set_option(&fd, SocketOption::ReuseAddress(true))?;
+            call::bind(&fd, address)?;
+            call::listen(&fd, BACKLOG)?;
+            Ok(TcpListener::new(fd))
+        })
+        .await
+    }
+
+    fn new(fd: SharedFd) -> TcpListener {
+        TcpListener { accepting: Accepting::new(fd.clone()), fd }
+    }
+
+    /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones: the ring waits for a
+    /// blocking socket, and takes a non-blocking one at its word.
+    ///
+    /// # Errors
+    ///
+    /// As ioctl(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::from_std(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+    /// # let _ = listener;
+    /// # Ok(()) }
+    /// ```
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+        listener.set_nonblocking(false)?;
+        Ok(TcpListener::new(SharedFd::new(OwnedFd::from(listener))))
+    }
+
+    /// Waits for a connection. [`std::net::TcpListener::accept`].
+    ///
+    /// Returns the connection and who connected. Several may wait; they are served in the order in which they began.
+    ///
+    /// # Errors
+    ///
+    /// accept(2)'s. One of them can concern a single connection that is gone again, so a server goes on. When descriptors or
+    /// memory have run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) the next `accept` begins with a pause of 50 ms, so that a loop
+    /// does not take the whole core.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: a connection that comes for a dropped `accept` is the next one's.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ACCEPT` (5.5), one in flight a listener; the fallback waits with epoll.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// let (server, peer) = listener.accept().await?;
+    /// assert_eq!(peer, client.local_addr()?);
+    /// assert_eq!(peer, server.peer_addr()?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let turn = self.accepting.turn().await;
+        let (fd, peer) = turn.accept().await?;
+        Ok((TcpStream::new(SharedFd::new(fd)), peer.ip()?))
+    }
+
+    /// The connections, one after the other. [`std::net::TcpListener::incoming`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let _client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// let mut incoming = listener.incoming();
+    /// while let Some(stream) = incoming.next().await {
+    ///     stream?.write_all(b"hello").await?;
+    ///     # break;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
+    }
+
+    /// The address it listens on. [`std::net::TcpListener::local_addr`].
+    ///
+    /// # Errors
+    ///
+    /// As getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        call::name(&self.fd, End::Local)
+    }
+
+    /// Another handle of the same listener. [`std::net::TcpListener::try_clone`], except that both are one descriptor: what
+    /// was accepted and not taken is for whoever accepts next.
+    ///
+    /// # Errors
+    ///
+    /// None; std's has some.
+    pub fn try_clone(&self) -> io::Result<TcpListener> {
+        Ok(TcpListener { fd: self.fd.clone(), accepting: self.accepting.clone() })
+    }
+
+    /// Sets the time to live of what connections begin with. [`std::net::TcpListener::set_ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2): [`InvalidInput`](io::ErrorKind::InvalidInput) for 0 and above 255.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        Ok(sockopt::set_ip_ttl(self.fd.os()?, ttl)?)
+    }
+
+    /// What [`set_ttl`](TcpListener::set_ttl) set. [`std::net::TcpListener::ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As getsockopt(2).
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(sockopt::ip_ttl(self.fd.os()?)?)
+    }
+
+    /// The socket's pending error, which is cleared by that. [`std::net::TcpListener::take_error`].
+    ///
+    /// # Errors
+    ///
+    /// As getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(sockopt::socket_error(self.fd.os()?)?.err().map(io::Error::from))
+    }
+
+    /// Stops listening, and waits until it is so: the address is free when this returns.
+    ///
+    /// A connection that nobody has accepted is closed. A [clone](TcpListener::try_clone) of the handle keeps the socket.
+    ///
+    /// # Errors
+    ///
+    /// None so far.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the listener as dropping that does.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of the accept in flight, then close(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let address = listener.local_addr()?;
+    /// listener.close().await?;
+    /// net::TcpListener::bind(address).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn close(self) -> io::Result<()> {
+        let (fd, unread) = self.end().await;
+        drop((fd, unread));
+        Ok(())
+    }
+
+    /// Turns it into std's, blocking. Beside it comes the connection that was accepted and not taken, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle lives on, since
+    /// then the descriptor is duplicated.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the listener as dropping that does.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of the accept in flight.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let (listener, unread): (std::net::TcpListener, _) = listener.into_std().await?;
+    /// assert!(unread.is_none());
+    /// # drop(listener); Ok(()) }
+    /// ```
+    pub async fn into_std(self) -> io::Result<(std::net::TcpListener, Option<TcpStream>)> {
+        let (fd, unread) = self.end().await;
+        Ok((into_owned(fd)?.into(), unread))
+    }
+
+    /// Ends what is in flight, unless a clone of the handle needs it.
+    async fn end(self) -> (SharedFd, Option<TcpStream>) {
+        let TcpListener { fd, accepting } = self;
+        let is_last = Rc::strong_count(&accepting) == 1;
+        let unread = if is_last { accepting.end().await } else { None };
+        (fd, unread.map(|(fd, _peer)| TcpStream::new(SharedFd::new(fd))))
+    }
+}
+
+/// The descriptor, or a duplicate where others use it.
+pub(super) fn into_owned(fd: SharedFd) -> io::Result<OwnedFd> {
+    match fd.try_into_fd() {
+        Ok(Fd::Os(fd)) => Ok(fd),
+        Ok(simulated) => SharedFd::new(simulated).os()?.try_clone_to_owned(),
+        Err(shared) => shared.os()?.try_clone_to_owned(),
+    }
+}
+
+impl AsFd for TcpListener {
+    /// # Panics
+    ///
+    /// On a simulated kernel, whose descriptors have no number.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for TcpListener {
+    /// # Panics
+    ///
+    /// On a simulated kernel, whose descriptors have no number.
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("TcpListener");
+        if let Ok(address) = self.local_addr() {
+            debug.field("addr", &address);
+        }
+        debug.field("fd", &self.fd.borrow()).finish()
+    }
+}
+
+/// The connections of a listener: what [`TcpListener::incoming`] returns.
+#[derive(Debug)]
+#[must_use = "it accepts only while it is asked for the next"]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+}
+
+impl Incoming<'_> {
+    /// Waits for the next connection. Never `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::accept`], after which it goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`TcpListener::accept`].
+    ///
+    /// # io_uring
+    ///
+    /// As [`TcpListener::accept`].
+    ///
+    /// # Examples
+    ///
+    /// See [`TcpListener::incoming`].
+    pub async fn next(&mut self) -> Option<io::Result<TcpStream>> {
+        Some(self.listener.accept().await.map(|(stream, _peer)| stream))
+    }
+}

@@ -1,0 +1,226 @@
+//! Reading from a TCP connection.
+
+use std::io;
+
+use runtime::buf::{BufError, BufResult, IoBufMut, with_buf};
+use runtime::time::Duration;
+
+use super::TcpStream;
+use crate::inbound::{Filling, Receiving, unexpected_end};
+use crate::limit::within;
+
+impl TcpStream {
+    /// Reads into `buf` what is there, and waits if nothing is. [`std::io::Read::read`].
+    ///
+    /// Returns how many bytes were read. Fewer than `buf` holds is normal; 0 is the end, or an empty `buf`.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_read_timeout) is over. Everything else is
+    /// recv(2)'s.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped `read` has read nothing.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_POLL_ADD` (5.1) when it must wait, and recv(2) straight into `buf`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// # client.write_all(b"hello").await?;
+    /// let mut buf = [0; 16];
+    /// let received = stream.read(&mut buf).await?;
+    /// assert!(b"hello".starts_with(&buf[..received]));
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let inbound = self.inbound();
+        let deadline = inbound.limit.deadline();
+        let turn = within(deadline, inbound.turn()).await?;
+        within(deadline, turn.receive(buf)).await?
+    }
+
+    /// As [`read`](TcpStream::read), and leaves what it shows to be read. [`std::net::TcpStream::peek`].
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](TcpStream::read).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # io_uring
+    ///
+    /// As [`read`](TcpStream::read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// # client.write_all(b"hello").await?;
+    /// let mut first = [0; 1];
+    /// stream.peek(&mut first).await?;
+    /// let (received, buf) = stream.read_owned([0; 16]).await?;
+    /// assert_eq!(buf[0], first[0]);
+    /// # Ok(()) }
+    /// ```
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let inbound = self.inbound();
+        let deadline = inbound.limit.deadline();
+        let turn = within(deadline, inbound.turn()).await?;
+        within(deadline, turn.peek(buf)).await?
+    }
+
+    /// Fills `buf`. [`std::io::Read::read_exact`].
+    ///
+    /// # Errors
+    ///
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the stream ends before; else as [`read`](TcpStream::read).
+    /// After any of them nothing was read: what came is still there for the next read.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped `read_exact` has read nothing: what came is still there for the next read.
+    ///
+    /// # io_uring
+    ///
+    /// As [`read`](TcpStream::read).
+    ///
+    /// # Examples
+    ///
+    /// See [`TcpStream`].
+    pub async fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
+        if buf.is_empty() {
+            return Ok(());
+        }
+        let inbound = self.inbound();
+        let turn = within(inbound.limit.deadline(), inbound.turn()).await?;
+        let mut filling = Filling::new(turn, buf);
+        while !within(inbound.limit.deadline(), filling.receive()).await?? {}
+        Ok(())
+    }
+
+    /// As [`read`](TcpStream::read), into a buffer that the kernel fills directly.
+    ///
+    /// Returns how many bytes were read, and the buffer.
+    ///
+    /// # Errors
+    ///
+    /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer,
+    /// whose 0 would look like the end. Else as [`read`](TcpStream::read).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future asks the kernel to stop and returns at once. Bytes that come all the same are the next read's;
+    /// it waits until that is known. The buffer is gone.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_RECV` (5.6), with `IORING_RECVSEND_POLL_FIRST` when the last receive has emptied the socket; the fallback
+    /// waits with epoll.
+    ///
+    /// # Examples
+    ///
+    /// See [`peek`](TcpStream::peek).
+    pub async fn read_owned<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B> {
+        if buf.bytes().is_empty() {
+            let empty = "the buffer is empty: reading fills up to a buffer's length, not its capacity";
+            return Err(BufError::new(io::Error::new(io::ErrorKind::InvalidInput, empty), buf));
+        }
+        let inbound = self.inbound();
+        let deadline = inbound.limit.deadline();
+        match within(deadline, inbound.turn()).await {
+            Ok(turn) => {
+                let (receiving, received) = Receiving { turn, buf, filled: 0 }.receive(inbound, deadline).await;
+                with_buf(received, receiving.buf)
+            }
+            Err(expired) => Err(BufError::new(expired, buf)),
+        }
+    }
+
+    /// As [`read_exact`](TcpStream::read_exact), into a buffer that the kernel fills directly.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_exact`](TcpStream::read_exact); the buffer comes back in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_owned`](TcpStream::read_owned): all that came is the next read's.
+    ///
+    /// # io_uring
+    ///
+    /// As [`read_owned`](TcpStream::read_owned), as often as it takes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// # client.write_all(b"hello").await?;
+    /// let ((), hello) = stream.read_exact_owned([0; 5]).await?;
+    /// assert_eq!(&hello, b"hello");
+    /// # Ok(()) }
+    /// ```
+    pub async fn read_exact_owned<B: IoBufMut>(&self, buf: B) -> BufResult<(), B> {
+        let inbound = self.inbound();
+        let turn = match within(inbound.limit.deadline(), inbound.turn()).await {
+            Ok(turn) => turn,
+            Err(expired) => return Err(BufError::new(expired, buf)),
+        };
+        let mut receiving = Receiving { turn, buf, filled: 0 };
+        while receiving.filled < receiving.buf.bytes().len() {
+            let received;
+            (receiving, received) = receiving.receive(inbound, inbound.limit.deadline()).await;
+            let error = match received {
+                Ok(0) => unexpected_end(),
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            receiving.give_back();
+            return Err(BufError::new(error, receiving.buf));
+        }
+        Ok(((), receiving.buf))
+    }
+
+    /// How long a read may wait; `None` is for ever. [`std::net::TcpStream::set_read_timeout`].
+    ///
+    /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has read nothing. Clones of
+    /// the handle share it. The core's timers keep it; the socket's own `SO_RCVTIMEO` stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for `Some(ZERO)`.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.inbound().limit.set(timeout)
+    }
+
+    /// What [`set_read_timeout`](TcpStream::set_read_timeout) set. [`std::net::TcpStream::read_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// None; std's has some.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.inbound.get().and_then(|inbound| inbound.limit.get()))
+    }
+}

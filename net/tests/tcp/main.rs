@@ -1,0 +1,6 @@
+//! What TCP streams and listeners promise, one file a promise, on each driver.
+
+mod nothing_lost;
+mod orphans;
+mod support;
+mod turns;

@@ -1,0 +1,29 @@
+//! The ops that there are, as the sources tell.
+
+use std::fs;
+use std::path::Path;
+
+/// The names of all types in the runtime's `op` that are ops.
+pub fn ops() -> Vec<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let families = fs::read_dir(source.join("op")).expect("the families' files").map(|entry| entry.unwrap().path());
+    let files = families.chain([source.join("op.rs")]);
+    let ops: Vec<String> = files.flat_map(|file| ops_in(&fs::read_to_string(file).unwrap())).collect();
+    assert!(ops.iter().any(|op| op == "Nop"), "nothing is found any more: {ops:?}");
+    ops
+}
+
+fn ops_in(text: &str) -> Vec<String> {
+    let op_of = |line: &str| {
+        let (head, ty) = line.split_once(" Op for ")?;
+        let name = ty.split(['<', ' ']).next()?;
+        head.starts_with("impl").then(|| name.to_owned())
+    };
+    text.lines().filter_map(op_of).collect()
+}
+
+#[test]
+fn implementations_of_op_are_found_and_nothing_else() {
+    let text = "impl Op for One {\nimpl<B: IoBufMut> Op for Two<B> {\nimpl StreamOp for Three {\n// impl Op for Four";
+    assert_eq!(ops_in(text), ["One", "Two"]);
+}

@@ -1,0 +1,245 @@
+//! Files and streams in the real world and in the simulated one, and their far sides.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use runtime::fd::SharedFd;
+use runtime::op::address::SocketAddress;
+use runtime::op::path::{Base, Open, OpenHow, c_path};
+use runtime::op::socket::{Connect, End};
+use runtime::simulated::{self, Peer};
+use runtime::{call, submit};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// Who services the requests of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    Ring,
+    Fallback,
+    Simulated,
+}
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A file with something in it.
+pub struct Subject {
+    path: PathBuf,
+    is_simulated: bool,
+}
+
+impl Subject {
+    pub fn new(driver: Driver, contents: &[u8]) -> Subject {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("gimmal-orphans-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let is_simulated = driver == Driver::Simulated;
+        let path = if is_simulated { PathBuf::from("/").join(name) } else { std::env::temp_dir().join(name) };
+        if is_simulated {
+            simulated::world().write_file(&path, contents).unwrap();
+        } else {
+            fs::write(&path, contents).unwrap();
+        }
+        Subject { path, is_simulated }
+    }
+
+    /// The op that opens it.
+    pub fn open(&self) -> Open {
+        let how = OpenHow::new(OFlags::RDWR, Mode::empty(), ResolveFlags::empty());
+        Open { base: Base::Current, path: c_path(&self.path).unwrap(), how }
+    }
+
+    pub async fn opened(&self) -> SharedFd {
+        SharedFd::new(submit(self.open()).await.unwrap())
+    }
+
+    pub fn contents(&self) -> Vec<u8> {
+        if !self.is_simulated {
+            return fs::read(&self.path).unwrap();
+        }
+        let files = simulated::world().files();
+        files.into_iter().find(|file| file.path == self.path).expect("it was written").contents
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        if !self.is_simulated {
+            fs::remove_file(&self.path).unwrap();
+        }
+    }
+}
+
+/// The far side of a stream. It never waits.
+#[derive(Clone)]
+pub enum Far {
+    /// The end of a pipe that the program does not have.
+    Pipe(Rc<OwnedFd>),
+    Unix(Rc<UnixStream>),
+    Simulated(Peer),
+}
+
+impl Far {
+    pub fn send(&self, bytes: &[u8]) {
+        match self {
+            Far::Pipe(end) => assert_eq!(rustix::io::write(end, bytes).unwrap(), bytes.len()),
+            Far::Unix(stream) => (&**stream).write_all(bytes).unwrap(),
+            Far::Simulated(peer) => peer.send(bytes).unwrap(),
+        }
+    }
+
+    /// All that has come since the last time.
+    pub fn take(&self) -> Vec<u8> {
+        match self {
+            Far::Pipe(end) => read_all(|buf| Ok(rustix::io::read(end, buf)?)),
+            Far::Unix(stream) => read_all(|buf| (&**stream).read(buf)),
+            Far::Simulated(peer) => peer.received(),
+        }
+    }
+}
+
+/// Reads until there is nothing more for now.
+fn read_all(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Vec<u8> {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = read(&mut piece) {
+        all.extend_from_slice(&piece[..count]);
+    }
+    all
+}
+
+/// The reading end of a pipe, which stays blocking, and its far side, which is not.
+pub fn pipe_to_read() -> (SharedFd, Far) {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    (SharedFd::new(reader), Far::Pipe(Rc::new(writer)))
+}
+
+/// The writing end of a pipe without any room, and its far side.
+pub fn full_pipe() -> (SharedFd, Far) {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (SharedFd::new(writer), Far::Pipe(Rc::new(reader)))
+}
+
+/// A connected stream socket and its far side.
+pub async fn stream(driver: Driver) -> (SharedFd, Far) {
+    if driver != Driver::Simulated {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        return (SharedFd::new(OwnedFd::from(ours)), Far::Unix(Rc::new(theirs)));
+    }
+    let outside = simulated::world().listen("10.0.0.9:7".parse().unwrap()).unwrap();
+    let fd = socket();
+    let address = SocketAddress::from(outside.address().unwrap());
+    submit(Connect { fd: fd.clone(), address, ours: true }).await.unwrap();
+    (fd, Far::Simulated(outside.accept().expect("it is connected")))
+}
+
+/// A connected stream socket without any room to send, and its far side.
+pub async fn full_stream(driver: Driver) -> (SharedFd, Far) {
+    let (fd, far) = stream(driver).await;
+    match driver {
+        Driver::Ring | Driver::Fallback => {
+            while rustix::net::send(fd.os().unwrap(), &[0; 4096], SendFlags::DONTWAIT).is_ok() {}
+        }
+        Driver::Simulated => while try_send(&fd).await {},
+    }
+    (fd, far)
+}
+
+async fn try_send(fd: &SharedFd) -> bool {
+    // What a task may do inline in one turn is bounded, so each try has a turn.
+    runtime::yield_now().await;
+    call::try_send(fd, &[0; 4096], SendFlags::empty()).is_ok()
+}
+
+/// What can still be read. Without a runtime, on descriptors of this process only.
+pub fn left(fd: &SharedFd) -> Vec<u8> {
+    match fd.os() {
+        Ok(os) => read_all(|buf| Ok(rustix::io::preadv2(os, &mut [io::IoSliceMut::new(buf)], u64::MAX, NOWAIT)?)),
+        Err(_) => read_all(|buf| call::try_recv(fd, buf, RecvFlags::empty())),
+    }
+}
+
+const NOWAIT: rustix::io::ReadWriteFlags = rustix::io::ReadWriteFlags::NOWAIT;
+
+fn socket() -> SharedFd {
+    SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap())
+}
+
+/// A socket without a connection, and where one listens for it.
+pub fn unconnected(driver: Driver) -> (SharedFd, SocketAddr, Listening) {
+    if driver == Driver::Simulated {
+        let outside = simulated::world().listen("10.0.0.9:7".parse().unwrap()).unwrap();
+        return (socket(), outside.address().unwrap(), Listening { _real: None });
+    }
+    let listener = TcpListener::bind(LOOPBACK).unwrap();
+    (socket(), listener.local_addr().unwrap(), Listening { _real: Some(listener) })
+}
+
+/// Keeps a listener of the outside; a simulated one stays by itself.
+pub struct Listening {
+    _real: Option<TcpListener>,
+}
+
+/// A listener of the program's.
+#[derive(Clone)]
+pub struct Listener {
+    pub fd: SharedFd,
+    address: SocketAddr,
+    clients: Rc<RefCell<Vec<Client>>>,
+}
+
+enum Client {
+    Real(TcpStream),
+    Simulated(Peer),
+}
+
+impl Listener {
+    pub fn new() -> Listener {
+        let fd = socket();
+        call::bind(&fd, LOOPBACK).unwrap();
+        call::listen(&fd, 16).unwrap();
+        let address = call::name(&fd, End::Local).unwrap();
+        Listener { fd, address, clients: Rc::default() }
+    }
+
+    /// Somebody connects from outside.
+    pub fn visit(&self) {
+        let client = match self.fd.os() {
+            Ok(_) => Client::Real(TcpStream::connect(self.address).unwrap()),
+            Err(_) => Client::Simulated(simulated::world().connect(self.address).unwrap()),
+        };
+        self.clients.borrow_mut().push(client);
+    }
+
+    /// Whether all who came have been sent away: their connection is over.
+    pub fn has_ended_all(&self) -> bool {
+        let ended = |client: &Client| match client {
+            Client::Real(stream) => {
+                stream.set_nonblocking(true).unwrap();
+                !matches!((&*stream).read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Client::Simulated(peer) => peer.has_ended(),
+        };
+        self.clients.borrow().iter().all(ended)
+    }
+
+    /// Whether somebody waits to be accepted. Without a runtime, on descriptors of this process only.
+    pub fn has_visitor(&self) -> bool {
+        let Ok(os) = self.fd.os() else { return !self.has_ended_all() };
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(os, rustix::event::PollFlags::IN)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&now)).unwrap() == 1
+    }
+}
