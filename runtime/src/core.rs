@@ -16,6 +16,7 @@ use std::task::Waker;
 
 use crate::blocking::Pool;
 use crate::buf::pool::{Buffers, Take};
+use crate::driver::simulated::handle::World;
 use crate::driver::{Driver, Park};
 use crate::inbox::Inbox;
 use crate::inflight::held::{Cells, Held, Proof};
@@ -199,6 +200,15 @@ impl Core {
                 other => late.push(other),
             })
         };
+        if !late.is_empty() {
+            self.act_on(&mut late);
+        }
+        self.late.set(late);
+        waited
+    }
+
+    #[cold]
+    fn act_on(&self, late: &mut Vec<Consequence>) {
         for consequence in late.drain(..) {
             match consequence {
                 Consequence::Wake(waiter) => self.tasks.notify(waiter),
@@ -207,8 +217,6 @@ impl Core {
                 Consequence::Nothing => {}
             }
         }
-        self.late.set(late);
-        waited
     }
 
     /// Whether the kernel should hear of what is queued before more tasks run.
@@ -221,25 +229,24 @@ impl Core {
         self.flights.borrow().driver.now()
     }
 
-    /// Wakes whose time has come. Reads the clock only if there is a timer.
-    pub fn fire_timers(&self) {
-        if self.timers.borrow().wheel.len() == 0 {
-            return;
-        }
+    /// Wakes whose time has come, and tells when the next may be due. Reads the clock only if there is a timer.
+    #[inline]
+    pub fn fire_timers(&self) -> Option<Instant> {
+        if self.timers.borrow().wheel.len() == 0 { None } else { self.fire_due_timers() }
+    }
+
+    fn fire_due_timers(&self) -> Option<Instant> {
         let now = self.now();
         loop {
             let mut timers = self.timers.borrow_mut();
             let now = timers.since_epoch(now);
-            let Some((_, waiter)) = timers.wheel.pop_expired(now) else { return };
+            let Some((_, waiter)) = timers.wheel.pop_expired(now) else {
+                let due = timers.wheel.next_expiry()?;
+                return timers.epoch.checked_add(Duration::from_nanos(due));
+            };
             drop(timers);
             self.tasks.notify(waiter);
         }
-    }
-
-    /// When the next timer may be due.
-    pub fn next_timer(&self) -> Option<Instant> {
-        let timers = self.timers.borrow();
-        timers.wheel.next_expiry().and_then(|due| timers.epoch.checked_add(Duration::from_nanos(due)))
     }
 
     /// A task has its turn.
@@ -370,11 +377,6 @@ fn try_with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
     CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(|core| act(core))).ok().flatten()
 }
 
-/// Whether a runtime lives on this thread.
-pub(crate) fn is_here() -> bool {
-    try_with(|_| ()).is_some()
-}
-
 #[inline]
 pub(crate) fn start<T: Op>(op: T, waker: &Waker) -> Flight {
     current().start(op, waker)
@@ -462,6 +464,14 @@ pub(crate) fn spend_inline() -> bool {
             core.inline_left.set(left - 1);
             true
         }
+    })
+}
+
+/// The simulated world of this core.
+pub(crate) fn world() -> World {
+    with(|core| match &core.flights.borrow().driver {
+        Driver::Simulated(simulated) => simulated.world(),
+        other => panic!("there is no simulated world here: this runtime is on the {} driver", other.name()),
     })
 }
 

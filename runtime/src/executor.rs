@@ -69,11 +69,11 @@ fn run_turn<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
 fn turn_over(core: &Core) {
     core.ticks.set(core.ticks.get() + 1);
     core.tasks.accept_mail();
-    core.fire_timers();
+    let next_timer = core.fire_timers();
     if core.tasks.is_ready() {
         wait(core, Park::No);
     } else if core.inbox.prepare_to_park() {
-        wait(core, Park::Until(core.next_timer()));
+        wait(core, Park::Until(next_timer));
         core.inbox.unparked();
     }
     core.answer_alarm();

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::blocking::Pool;
+use crate::blocking::{Pool, QUEUE_MAX, THREADS_MAX};
 use crate::core::Core;
 use crate::driver::Driver;
 use crate::driver::fallback::Fallback;
@@ -74,8 +74,8 @@ impl Builder {
             entries: 256,
             cq_entries: None,
             buffers: 64,
-            blocking_threads: 64,
-            blocking_queue: 4096,
+            blocking_threads: THREADS_MAX,
+            blocking_queue: QUEUE_MAX,
             features: Features::WANTED,
             reads_environment: true,
         }
@@ -175,7 +175,9 @@ impl Builder {
 
     fn build_driver(&self, inbox: &Arc<Inbox>, pool: &Arc<Pool>) -> io::Result<Driver> {
         if let Some((seed, faults)) = &self.simulated {
-            return Ok(Driver::Simulated(Simulated::new(*seed, faults.clone(), inbox.clone())));
+            let pool = pool.clone();
+            let simulated = Simulated::new(*seed, faults.clone(), inbox.clone()).with_helpers(move || pool.is_busy());
+            return Ok(Driver::Simulated(simulated));
         }
         let fallback = || Fallback::new(inbox.clone(), pool.clone()).map(Driver::Fallback);
         if self.choice == Choice::Fallback {

@@ -1,3 +1,28 @@
-//! The simulated kernel, for tests of programs: see [`Builder::simulated`](crate::Builder::simulated).
+//! A kernel in memory, to test programs on: every order of events and every fault, replayable from one number.
+//!
+//! [`Builder::simulated`](crate::Builder::simulated) builds a runtime on it, and `#[runtime::test(driver = simulated, seeds = 1000)]`
+//! runs a test with many seeds. Within, [`world`] is the handle to the other side: connect to the program under test, send,
+//! cut the network or the power, look at files and descriptors.
 
-pub use crate::driver::simulated::Faults;
+pub use crate::driver::simulated::handle::{Descriptor, MatrixCell, Peer, PeerListener, SimulatedFile, World};
+pub use crate::driver::simulated::{Fault, Faults};
+
+/// The world that this core's simulated kernel makes.
+///
+/// # Panics
+///
+/// Outside a runtime, and in one whose driver is not simulated.
+///
+/// # Examples
+///
+/// ```
+/// use runtime::simulated::{Faults, world};
+///
+/// let runtime = runtime::Builder::new().simulated(7, Faults::none()).build()?;
+/// runtime.block_on(async { assert_eq!(world().seed(), 7) });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use]
+pub fn world() -> World {
+    crate::core::world()
+}

@@ -15,7 +15,7 @@ pub(crate) use self::{
     cell::{Drained, Shared, Stack},
     contain::contain,
     notify::Notify,
-    table::{Counters, Entered, Tasks},
+    table::{Entered, Tasks},
 };
 use std::{
     any::Any,

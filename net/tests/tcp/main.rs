@@ -1,5 +1,7 @@
 //! What TCP streams and listeners promise, one file a promise, on each driver.
 
+mod closing;
+mod differential;
 mod nothing_lost;
 mod orphans;
 mod support;

@@ -4,6 +4,7 @@ use std::pin::pin;
 
 use net::{Shutdown, TcpStream};
 use runtime::time::{Duration, timeout};
+
 use crate::support::{a_few_turns, check, fill, pair, pattern, poll_once};
 
 const PIECE: u64 = 256 << 10;
@@ -71,7 +72,7 @@ async fn the_error_of_a_dropped_write_is_the_next_calls() {
     let (client, server) = pair().await;
     fill(&client).await;
     {
-        let mut write = pin!(client.write_owned(vec![0; 65_536]));
+        let mut write = pin!(client.write_owned(vec![0; 256 << 10]));
         assert!(poll_once(write.as_mut()).await.is_pending());
         a_few_turns().await;
         assert!(poll_once(write.as_mut()).await.is_pending());
@@ -140,8 +141,8 @@ async fn a_timeout_of_the_stream_is_stds_and_loses_nothing() {
     assert_eq!(owned.kind(), std::io::ErrorKind::WouldBlock);
     assert_eq!(owned.into_buf(), [7; 8]);
 
-    client.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
     let mut sent = fill(&client).await;
+    client.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
     let lent = client.write(&[0]).await.unwrap_err();
     assert_eq!(lent.kind(), std::io::ErrorKind::WouldBlock);
     let piece: Vec<u8> = (sent..sent + 1000).map(pattern).collect();

@@ -25,9 +25,10 @@ pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
-/// Lets the core hear of the world, so that what was asked for is under way.
+/// Lets the core hear of the world a few times, so that what was asked for is under way.
 pub async fn a_few_turns() {
-    for _turn in 0..8 {
+    let end = runtime::metrics().ticks + 4;
+    while runtime::metrics().ticks < end {
         runtime::yield_now().await;
     }
 }
@@ -37,10 +38,10 @@ pub async fn fill(stream: &TcpStream) -> u64 {
     let mut sent = 0;
     let mut refusals = 0;
     // Once is not enough: the peer's kernel takes what it was sent a moment later.
-    while refusals < 3 {
+    while refusals < 2 {
         let piece: Vec<u8> = (sent..sent + 65_536).map(pattern).collect();
         let write = std::pin::pin!(stream.write(&piece));
-        match timeout(Duration::from_millis(5), write).await {
+        match timeout(Duration::from_millis(50), write).await {
             Ok(written) => sent += u64::try_from(written.expect("a connection")).expect("64 bits"),
             Err(_full) => refusals += 1,
         }

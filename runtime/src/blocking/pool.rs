@@ -193,6 +193,12 @@ impl Pool {
         foreign.settle();
     }
 
+    /// Whether a job runs, or waits to.
+    pub(crate) fn is_busy(&self) -> bool {
+        let counters = self.counters();
+        counters.threads > counters.idle || counters.queued + counters.in_line > 0
+    }
+
     /// How busy the pool is.
     pub(crate) fn counters(&self) -> Counters {
         let state = self.lock();

@@ -64,6 +64,7 @@ pub(crate) struct Ring {
     inbox: Arc<Inbox>,
     wake_armed: bool,
     counters: Counters,
+    features: Features,
 }
 
 impl Ring {
@@ -97,6 +98,7 @@ impl Ring {
             inbox,
             wake_armed: false,
             counters: Counters::default(),
+            features,
             ring,
         };
         if features.has(Feature::NoIowait) && ring.ring.params().is_feature_no_iowait() {
@@ -127,6 +129,17 @@ impl Ring {
     fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: `borrow_raw` wants a descriptor that stays open while it is borrowed: the ring owns it, and `self` the ring.
         unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+
+    /// What this ring has of what newer kernels offer.
+    pub fn features(&self) -> Features {
+        let mut features = self.features;
+        for (feature, flag) in [(Feature::RegisteredRing, IoringEnterFlags::REGISTERED_RING), (Feature::NoIowait, NO_IOWAIT)] {
+            if !self.enter_flags.contains(flag) {
+                features.remove(feature);
+            }
+        }
+        features
     }
 
     /// Which of `required` the kernel's io_uring does not know.
@@ -203,7 +216,9 @@ impl Ring {
 
     pub fn wait(&mut self, park: Park, mut events: impl FnMut(Event)) -> io::Result<()> {
         let mut came = self.answered.len();
-        self.answered.drain(..).for_each(&mut events);
+        if came > 0 {
+            self.answered.drain(..).for_each(&mut events);
+        }
         let (may_wait, until) = match park {
             Park::No => (false, None),
             Park::Until(until) => (true, until),

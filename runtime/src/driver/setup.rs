@@ -58,6 +58,8 @@ pub(crate) struct Features(u8);
 impl Features {
     /// All of them, where the kernel has them.
     pub const WANTED: Features = Features(0xff);
+    /// None of them.
+    pub const NONE: Features = Features(0);
 
     pub fn has(self, feature: Feature) -> bool {
         self.0 & 1 << feature as u8 != 0
@@ -229,7 +231,8 @@ fn memlock(sizes: (u32, u32)) -> String {
     )
 }
 
-fn limit(resource: Resource) -> String {
+/// The soft limit of a resource.
+pub(crate) fn limit(resource: Resource) -> String {
     getrlimit(resource).current.map_or("unlimited".into(), |limit| limit.to_string())
 }
 

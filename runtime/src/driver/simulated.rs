@@ -167,7 +167,8 @@ impl Simulated {
         kernel.set_busy(self.core);
         kernel.tick();
         let attempt = Attempt { may_wait: true, progress: 0 };
-        self.flights.insert(id, Flight { lent, kind, attempt, boot: kernel.boots, waits_for: None, is_cancelled: false });
+        self.flights
+            .insert(id, Flight { lent, kind, attempt, boot: kernel.boots, waits_for: None, is_cancelled: false });
         let mut delay_ns = drawn_delay(&mut kernel, kind);
         if kernel.ledger.strikes(Fault::QueueFull, kind) {
             self.counters.queue_full += 1;

@@ -47,12 +47,6 @@ impl SocketAddress {
         }
     }
 
-    /// The family and its address, as bytes.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        let len = usize::try_from(self.len).unwrap_or(BYTES).min(BYTES);
-        &self.bytes[..len]
-    }
-
     /// For the kernel to read: pointer and length.
     #[inline]
     pub(super) fn raw(&self) -> (*const u8, u32) {

@@ -4,8 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
@@ -51,7 +52,7 @@ use crate::core;
 /// # Ok(()) }
 /// ```
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
-    Timeout { future: future.into_future(), limit: Limit::For(duration) }
+    Timeout { future: future.into_future(), limit: Limit::For(duration), sleep: Sleep::new(None) }
 }
 
 /// Gives `future` until `deadline`, and [`Elapsed`] if it is not ready by then.
@@ -73,7 +74,7 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 /// # Ok(()) }
 /// ```
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
-    Timeout { future: future.into_future(), limit: Limit::Until(deadline) }
+    Timeout { future: future.into_future(), limit: Limit::Until(deadline), sleep: Sleep::new(None) }
 }
 
 pin_project! {
@@ -84,15 +85,17 @@ pin_project! {
         #[pin]
         future: F,
         limit: Limit,
+        // Gets its deadline when the future has been pending once, in its place: to make it then and move it here cost more.
+        sleep: Sleep,
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Limit {
     For(Duration),
     Until(Instant),
-    /// The future has been pending once.
-    Running(Sleep),
+    /// The sleep knows.
+    Counting,
 }
 
 impl<F> Timeout<F> {
@@ -124,25 +127,20 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = this.future.poll(context) {
             return Poll::Ready(Ok(output));
         }
-        let elapsed = match this.limit {
-            &mut Limit::For(duration) => {
+        let elapsed = match mem::replace(this.limit, Limit::Counting) {
+            // One reading of the clock serves to set the deadline and to see whether it is past.
+            Limit::For(duration) => {
                 let now = core::now();
-                this.limit.start(now, now.checked_add(duration), context.waker())
+                this.sleep.deadline = now.checked_add(duration);
+                this.sleep.poll_by(now, context.waker())
             }
-            &mut Limit::Until(deadline) => this.limit.start(core::now(), Some(deadline), context.waker()),
-            Limit::Running(sleep) => Pin::new(sleep).poll(context),
+            Limit::Until(deadline) => {
+                this.sleep.deadline = Some(deadline);
+                this.sleep.poll_by(core::now(), context.waker())
+            }
+            Limit::Counting => Pin::new(this.sleep).poll(context),
         };
         elapsed.map(|()| Err(Elapsed(())))
-    }
-}
-
-impl Limit {
-    /// Begins to count. One reading of the clock serves both to set the deadline and to see whether it is past.
-    fn start(&mut self, now: Instant, deadline: Option<Instant>, waker: &Waker) -> Poll<()> {
-        let mut sleep = Sleep::new(deadline);
-        let elapsed = sleep.poll_by(now, waker);
-        *self = Limit::Running(sleep);
-        elapsed
     }
 }
 

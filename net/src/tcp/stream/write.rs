@@ -87,8 +87,8 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// What was to go out goes out, at most 256 KiB of it, before anything that is written later. If that fails, the next
-    /// write, [`flush`](TcpStream::flush), [`shutdown`](TcpStream::shutdown) or [`close`](TcpStream::close) returns the error. The
+    /// Once it is in flight, what was to go out goes out, at most 256 KiB of it, before anything that is written later; a
+    /// write that still waits for its turn behind others has written nothing. If it fails, the next write, [`flush`](TcpStream::flush), [`shutdown`](TcpStream::shutdown) or [`close`](TcpStream::close) returns the error. The
     /// buffer is gone.
     ///
     /// # io_uring

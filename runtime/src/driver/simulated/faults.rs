@@ -15,7 +15,7 @@ use places::{Kind, place};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A reply takes 1 ms to 1 s instead of less than 100 us.
+    /// A reply takes 1 ms to 200 ms instead of less than 100 us.
     Delay,
     /// A reply falls behind others that are due with it.
     Reorder,
@@ -108,7 +108,6 @@ impl Fault {
 /// # let _ = faults;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub struct Faults {
     probabilities: BTreeMap<Fault, f64>,
     planned: Vec<(u64, Fault)>,

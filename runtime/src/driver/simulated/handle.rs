@@ -69,7 +69,7 @@ pub struct SimulatedFile {
 /// One cell of the matrix of ops by faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Cell {
+pub struct MatrixCell {
     /// The op's name.
     pub op: &'static str,
     /// The fault.
@@ -223,12 +223,12 @@ impl World {
     }
 
     /// The whole matrix of ops by faults: how often each fault struck each op, and why it cannot where it cannot.
-    pub fn reached(&self) -> Vec<Cell> {
+    pub fn reached(&self) -> Vec<MatrixCell> {
         let kernel = self.shared.lock();
         let cell = |kind: Kind, fault| {
             let struck = kernel.ledger.reached().find(|&(op, what, _)| (op, what) == (kind, fault));
             let count = struck.map_or(0, |(_, _, count)| count);
-            Cell { op: kind.name(), fault, count, impossible: place(kind, fault).err() }
+            MatrixCell { op: kind.name(), fault, count, impossible: place(kind, fault).err() }
         };
         Kind::ALL.into_iter().flat_map(|kind| Fault::ALL.map(|fault| cell(kind, fault))).collect()
     }

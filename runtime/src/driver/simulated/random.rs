@@ -60,9 +60,9 @@ impl Random {
         self.below(spread)
     }
 
-    /// How long it takes when it is late: 1 ms to 1 s.
+    /// How long it takes when it is late: 1 ms to 200 ms, a slow disk's time. The end of a runtime waits for longer.
     pub fn long_delay_ns(&mut self) -> u64 {
-        1_000_000 + self.below(999_000_000)
+        1_000_000 + self.below(199_000_000)
     }
 }
 

@@ -187,7 +187,7 @@ mod tests {
             // From the middle of the first sector to the middle of the fifth.
             durable.note(Change::Write { offset: 100, bytes: vec![9; 2_048] });
             durable.lose_some(&mut Random::new(seed));
-            let mut sectors = vec![0_u8; 5];
+            let mut sectors = [0_u8; 5];
             for (at, &byte) in durable.bytes().iter().enumerate().skip(100) {
                 let sector = &mut sectors[at / SECTOR];
                 assert!(at == 100 || at % SECTOR == 0 || *sector == byte, "seed {seed}: torn within a sector");

@@ -44,6 +44,20 @@ fn what_waits_for_ever_ends_by_a_cancel() {
     }
 }
 
+/// A cancel that comes when an attempt is about to be made may leave it its chance, but not a second one.
+/// Catches: a cancel that lost the race and is forgotten, so that the op waits for ever.
+#[test]
+fn what_was_cancelled_does_not_begin_to_wait() {
+    for seed in 0..100 {
+        let mut machine = Machine::new(seed, Faults::none());
+        let (client, _server) = machine.pair();
+        let key = machine.start(recv(&client, vec![0; 8]));
+        machine.driver.cancel(key);
+        let error = machine.finish::<Recv<Vec<u8>>>(key).unwrap_err();
+        assert_eq!(error.error().raw_os_error(), Some(Errno::CANCELED.raw_os_error()), "seed {seed}");
+    }
+}
+
 /// Catches: a late cancel that answers ECANCELED after the bytes were taken.
 #[test]
 fn a_cancel_that_comes_too_late_leaves_the_result() {

@@ -1,0 +1,122 @@
+//! What a connection costs the allocator once it runs: nothing. Alone in its process, whose allocations it counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::Future;
+
+use net::{TcpListener, TcpStream};
+use runtime::{Builder, Choice};
+
+/// The system's, and a count of how often each thread asked it for memory.
+struct Counting;
+
+thread_local! {
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: `GlobalAlloc` wants blocks of the layout asked for, and back only what it gave: all of that is the system's
+// allocator's, which gets each call unchanged. Counting neither allocates nor unwinds: the cell is made without a
+// destructor, at compile time.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ASKED.set(ASKED.get() + 1);
+        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps `dealloc`'s contract, which is the same.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ASKED.set(ASKED.get() + 1);
+        // SAFETY: the caller keeps `realloc`'s contract, which is the same.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Rounds before the count begins: whatever grows has grown.
+const WARM_UP: u32 = 200;
+const ROUNDS: u32 = 1_000;
+
+/// How often this thread allocates in `ROUNDS` rounds of `round`.
+async fn allocations<F: Future<Output = ()>>(mut round: impl FnMut() -> F) -> u64 {
+    for _round in 0..WARM_UP {
+        round().await;
+    }
+    let before = ASKED.get();
+    for _round in 0..ROUNDS {
+        round().await;
+    }
+    ASKED.get() - before
+}
+
+fn on_each_driver(test: impl AsyncFn()) {
+    for choice in [Choice::Ring, Choice::Fallback] {
+        eprintln!("driver {choice:?}");
+        Builder::new().driver(choice).build().unwrap().block_on(test());
+    }
+}
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (client, listener.accept().await.unwrap().0)
+}
+
+/// Catches: a boxed future, a `Vec` a call, a task for what is waited for.
+#[test]
+fn lent_reads_and_writes_allocate_nothing() {
+    on_each_driver(async || {
+        let (client, server) = pair().await;
+        let echo = async || {
+            client.write_all(&[7; 64]).await.unwrap();
+            // It waits: the other end answers only below.
+            let mut buf = [0; 64];
+            server.read_exact(&mut buf).await.unwrap();
+            server.write_all(&buf).await.unwrap();
+            client.read_exact(&mut buf).await.unwrap();
+        };
+        assert_eq!(allocations(echo).await, 0);
+    });
+}
+
+/// Catches: as above, and an op that is boxed.
+#[test]
+fn owned_receives_and_sends_allocate_nothing() {
+    on_each_driver(async || {
+        let (client, server) = pair().await;
+        let buf = Cell::new(Some(vec![7; 64]));
+        let echo = async || {
+            let ((), lent) = client.write_all_owned(buf.take().unwrap()).await.unwrap();
+            let ((), lent) = server.read_exact_owned(lent).await.unwrap();
+            let (_sent, lent) = server.write_owned(lent).await.unwrap();
+            let (_received, lent) = client.read_owned(lent).await.unwrap();
+            buf.set(Some(lent));
+        };
+        assert_eq!(allocations(echo).await, 0);
+    });
+}
+
+/// Catches: state that is made before a stream is used; an accept whose op or future is boxed.
+#[test]
+fn an_accepted_connection_takes_one_allocation() {
+    on_each_driver(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accept = async || {
+            // The client's allocations are not the server's: it connects on a thread of its own.
+            let client = std::thread::spawn(move || std::net::TcpStream::connect(address).unwrap());
+            let before = ASKED.get();
+            drop(listener.accept().await.unwrap());
+            let taken = ASKED.get() - before;
+            assert!(taken <= 1, "{taken} allocations");
+            drop(client.join().unwrap());
+        };
+        allocations(accept).await;
+    });
+}

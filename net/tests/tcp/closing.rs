@@ -1,0 +1,157 @@
+//! How connections and listeners end, whatever is in flight.
+
+use std::pin::pin;
+
+use net::{TcpListener, TcpStream};
+use runtime::time::{Duration, now, timeout};
+use runtime::{Builder, Choice};
+
+use crate::support::{a_few_turns, check, fill, listen, pair, pattern, poll_once};
+
+/// So soon the other end must know.
+const SOON: Duration = Duration::from_millis(100);
+
+/// An op in flight holds the descriptor, so the peer would wait for an end that never comes.
+/// Catches: an op in flight that outlives its handle; a handle in a cycle with its own op.
+#[runtime::test(driver = each)]
+async fn the_peer_sees_the_end_soon_when_a_handle_goes_whose_read_is_pending() {
+    for is_owned in [false, true] {
+        let (client, server) = pair().await;
+        let reading = runtime::spawn(async move {
+            if is_owned {
+                server.read_owned(vec![0; 64]).await.map(drop).map_err(std::io::Error::from)
+            } else {
+                server.read(&mut [0; 64]).await.map(drop)
+            }
+        });
+        a_few_turns().await;
+        reading.abort();
+        assert!(reading.await.unwrap_err().is_cancelled());
+        assert_eq!(timeout(SOON, client.read(&mut [0])).await.expect("it is soon").unwrap(), 0);
+    }
+}
+
+/// Catches: a `close` that leaves the handle's poll in flight, and the descriptor with it.
+#[runtime::test(driver = each)]
+async fn a_connection_is_closed_when_close_returns() {
+    let (client, server) = pair().await;
+    assert!(poll_once(pin!(server.read(&mut [0; 8]))).await.is_pending());
+    assert!(poll_once(pin!(server.read_owned([0; 8]))).await.is_pending());
+    server.close().await.unwrap();
+    assert_eq!(runtime::metrics().in_flight, 0, "nothing is in flight for it any more");
+    assert_eq!(timeout(SOON, client.read(&mut [0])).await.expect("it is soon").unwrap(), 0);
+}
+
+/// Catches: a `close` that returns before the accept in flight has given the socket up.
+#[runtime::test(driver = each)]
+async fn the_address_is_free_when_close_returns_although_an_accept_was_pending() {
+    let listener = listen().await;
+    let address = listener.local_addr().unwrap();
+    assert!(poll_once(pin!(listener.accept())).await.is_pending());
+    a_few_turns().await;
+    listener.close().await.unwrap();
+    let again = TcpListener::bind(address).await.unwrap();
+    let client = TcpStream::connect(address).await.unwrap();
+    assert_eq!(again.accept().await.unwrap().1, client.local_addr().unwrap());
+}
+
+/// Catches: an accept in flight that outlives its listener.
+#[runtime::test(driver = each)]
+async fn the_address_is_free_soon_when_a_listener_is_dropped_whose_accept_is_pending() {
+    let listener = listen().await;
+    let address = listener.local_addr().unwrap();
+    let accepting = runtime::spawn(async move { listener.accept().await.map(drop) });
+    a_few_turns().await;
+    accepting.abort();
+    let end = now() + SOON;
+    while let Err(error) = TcpListener::bind(address).await {
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+        assert!(now() < end, "the address is still taken after {SOON:?}");
+        runtime::yield_now().await;
+    }
+}
+
+/// The end of a runtime cancels; it does not wait for a client that never comes.
+/// Catches: an accept that is left to finish when it is dropped.
+#[test]
+fn a_runtime_ends_soon_although_an_accept_and_a_read_are_pending() {
+    for choice in [Choice::Ring, Choice::Fallback] {
+        let runtime = Builder::new().driver(choice).build().unwrap();
+        let forgotten = runtime.block_on(async {
+            let listener = listen().await;
+            let (client, server) = pair().await;
+            assert!(poll_once(pin!(listener.accept())).await.is_pending());
+            drop(runtime::spawn(async move { server.read(&mut [0]).await }));
+            a_few_turns().await;
+            // Handles may outlive their runtime. They are of no use any more, and do no harm.
+            (listener, client)
+        });
+        let began = std::time::Instant::now();
+        drop(runtime);
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        drop(forgotten);
+    }
+}
+
+/// Catches: an `into_std` that forgets what a dropped read has received; one that waits for the descriptor to be its own.
+#[runtime::test(driver = ring)]
+async fn what_a_dropped_read_received_comes_with_the_std_stream() {
+    let (client, server) = pair().await;
+    client.write_all(b"unread, and more").await.unwrap();
+    // Whether the read gets the bytes or is cancelled before, they must all be found.
+    assert!(poll_once(pin!(server.read_owned([0; 6]))).await.is_pending());
+    let (mut server, mut unread) = server.into_std().await.unwrap();
+    client.close().await.unwrap();
+    std::io::Read::read_to_end(&mut server, &mut unread).unwrap();
+    assert_eq!(unread, b"unread, and more");
+    assert_eq!(server.take_error().unwrap().map(|error| error.kind()), None);
+}
+
+/// Catches: an `into_std` of a listener that drops the connection in its slot.
+#[runtime::test(driver = ring)]
+async fn a_connection_that_nobody_took_comes_with_the_std_listener() {
+    let listener = listen().await;
+    let address = listener.local_addr().unwrap();
+    assert!(poll_once(pin!(listener.accept())).await.is_pending());
+    let client = TcpStream::connect(address).await.unwrap();
+    a_few_turns().await;
+    let (listener, unread) = listener.into_std().await.unwrap();
+    let unread = unread.expect("the accept was in flight when the client came");
+    assert_eq!(unread.peer_addr().unwrap(), client.local_addr().unwrap());
+    assert_eq!(listener.local_addr().unwrap(), address);
+}
+
+/// Catches: a `close` that does not wait for the piece of a dropped write.
+#[runtime::test(driver = each)]
+async fn closing_waits_for_a_dropped_write() {
+    let (client, server) = pair().await;
+    let filled = fill(&client).await;
+    let piece: Vec<u8> = (filled..filled + 100_000).map(pattern).collect();
+    assert!(poll_once(pin!(client.write_owned(piece))).await.is_pending());
+    let closing = runtime::spawn(client.close());
+    let all = usize::try_from(filled + 100_000).unwrap();
+    let ((), bytes) = server.read_exact_owned(vec![0; all]).await.unwrap();
+    check(0, &bytes);
+    assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+    closing.await.unwrap().unwrap();
+}
+
+/// close(2) of a lingering socket waits for the peer: here, half a minute.
+/// Catches: a drop that closes such a socket on the core; a `close` that does so.
+#[runtime::test(driver = ring)]
+async fn a_lingering_socket_does_not_hold_up_its_core() {
+    for is_closed in [false, true] {
+        let (client, server) = pair().await;
+        fill(&client).await;
+        client.set_linger(Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(30)));
+        let began = now();
+        let closing = is_closed.then_some(client).map(|client| runtime::spawn(client.close()));
+        a_few_turns().await;
+        assert!(now() - began < Duration::from_secs(1), "the core stood still for {:?}", now() - began);
+        drop(server);
+        if let Some(closing) = closing {
+            closing.await.unwrap().unwrap();
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What a warm runtime allocates: nothing, on the ring. The fallback's numbers are printed, and bounded.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::env;
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use runtime::fd::SharedFd;
+use runtime::op::Nop;
+use runtime::op::file::{Position, Read};
+use runtime::op::socket::{Recv, Send};
+use runtime::time::{Duration, now, sleep_until, timeout};
+use runtime::{Builder, Choice, spawn, submit, yield_now};
+use rustix::net::{RecvFlags, SendFlags};
+
+/// Counts what each thread allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that ends may allocate when its counter is gone.
+    let _ending = ALLOCATED.try_with(|allocated| allocated.set(allocated.get() + 1));
+}
+
+// SAFETY: `GlobalAlloc` wants an allocator that keeps its contract and does not unwind. All is `System`'s, which does;
+// counting touches a thread's own plain cell without a destructor, which neither allocates nor panics.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `alloc`'s contract, a size above 0, which is `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `realloc`'s contract, and the block came from `System`, as all here do.
+        unsafe { System.realloc(block, layout, len) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps `dealloc`'s contract, and the block came from `System`, as all here do.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const WARM_UP: usize = 2_000;
+const MEASURED: usize = 1_000;
+
+/// Allocations of this thread for each of many rounds, when it has done as many before.
+async fn per_round<F: Future>(mut round: impl FnMut() -> F) -> f64 {
+    for _round in 0..WARM_UP {
+        round().await;
+    }
+    let before = ALLOCATED.get();
+    for _round in 0..MEASURED {
+        round().await;
+    }
+    let allocated = u32::try_from(ALLOCATED.get() - before).unwrap();
+    f64::from(allocated) / f64::from(u32::try_from(MEASURED).unwrap())
+}
+
+/// What is measured, by name, and how many allocations a round it took.
+async fn measure() -> Vec<(&'static str, f64)> {
+    let file = SharedFd::new(OwnedFd::from(std::fs::File::open(env::current_exe().unwrap()).unwrap()));
+    let (near, far) = UnixStream::pair().unwrap();
+    let (near, far) = (SharedFd::new(OwnedFd::from(near)), SharedFd::new(OwnedFd::from(far)));
+    let buffers = Cell::new(Some((vec![0_u8; 4096], vec![0_u8; 4096])));
+    let read = || async {
+        let (buf, other) = buffers.take().expect("it came back");
+        let (count, buf) = submit(Read { fd: file.clone(), buf, position: Position::At(0) }).await.unwrap();
+        assert_eq!(count, buf.len());
+        buffers.set(Some((buf, other)));
+    };
+    let ping = || async {
+        let (ping, pong) = buffers.take().expect("they came back");
+        let send = Send { fd: near.clone(), buf: ping, flags: SendFlags::empty(), whole: true };
+        let recv = Recv { fd: far.clone(), buf: pong, flags: RecvFlags::empty(), poll_first: false };
+        let (_sent, ping) = submit(send).await.unwrap();
+        let (_received, pong) = submit(recv).await.unwrap();
+        buffers.set(Some((ping, pong)));
+    };
+    vec![
+        ("nop", per_round(|| async { submit(Nop).await.unwrap() }).await),
+        ("read of a file", per_round(read).await),
+        ("send and receive", per_round(ping).await),
+        ("sleep of 1 us", per_round(|| sleep_until(now() + Duration::from_micros(1))).await),
+        ("timeout around a nop", per_round(|| timeout(Duration::from_secs(1), submit(Nop))).await),
+        ("deadline of a nop", per_round(|| submit(Nop).deadline(now() + Duration::from_secs(1))).await),
+        ("nop that is dropped", per_round(drop_a_nop).await),
+        ("spawn and join", per_round(|| async { spawn(async {}).await.unwrap() }).await),
+        ("yield", per_round(yield_now).await),
+    ]
+}
+
+async fn drop_a_nop() {
+    let mut nop = submit(Nop);
+    std::future::poll_fn(|context| {
+        assert!(std::pin::Pin::new(&mut nop).poll(context).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+    drop(nop);
+    yield_now().await;
+}
+
+fn run(choice: Choice) -> Vec<(&'static str, f64)> {
+    let measured = Builder::new().driver(choice).build().unwrap().block_on(measure());
+    for (what, allocations) in &measured {
+        println!("{choice:?}: {what}: {allocations} allocations");
+    }
+    measured
+}
+
+/// Catches: cells of ops that are not used again; a task or a timer that is boxed; a `Waker` that is cloned into an `Arc`.
+#[test]
+fn a_warm_ring_allocates_nothing() {
+    for (what, allocations) in run(Choice::Ring) {
+        assert!(allocations == 0.0, "{what}: {allocations} allocations a round");
+    }
+}
+
+/// What goes to the blocking pool costs a job and its errand; nothing else allocates.
+/// Catches: an allocation in what waits for epoll.
+#[test]
+fn a_warm_fallback_allocates_for_what_goes_to_its_threads_only() {
+    for (what, allocations) in run(Choice::Fallback) {
+        let bound = if what == "read of a file" { 4.0 } else { 0.0 };
+        assert!(allocations <= bound, "{what}: {allocations} allocations a round, and {bound} are expected");
+    }
+}

@@ -1,0 +1,173 @@
+//! A disk writes where it was told to, also when the ring is closed and its owner gone. So memory of an op must outlive
+//! the runtime's end until the disk is done.
+
+#[path = "common/bounded.rs"]
+mod bounded;
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use runtime::buf::{IoBuf, IoBufMut};
+use runtime::fd::SharedFd;
+use runtime::op::file::{Position, Read};
+use runtime::op::path::{Base, Open, OpenHow, c_path};
+use runtime::{Builder, Choice, metrics, submit, yield_now};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+const READS: usize = 64;
+const READ_LEN: usize = 1024 * 1024;
+/// O_DIRECT wants memory aligned to a block; a page is enough for all of them.
+const ALIGN: usize = 4096;
+const ROUNDS: usize = 50;
+/// What memory holds that the disk must not write to. The file holds something else.
+const CANARY: u8 = 0xa5;
+const CONTENTS: u8 = 0x3c;
+
+/// Memory for all reads of a round. Given back, it is filled with canaries at once.
+struct Arena {
+    free: RefCell<Vec<&'static mut [u8]>>,
+}
+
+impl Arena {
+    fn new() -> Rc<Arena> {
+        let memory = vec![0; READS * READ_LEN + ALIGN].leak();
+        let unaligned = memory.as_ptr().addr().next_multiple_of(ALIGN) - memory.as_ptr().addr();
+        let pieces = memory[unaligned..].chunks_exact_mut(READ_LEN).collect();
+        Rc::new(Arena { free: RefCell::new(pieces) })
+    }
+
+    fn take(self: &Rc<Arena>) -> Piece {
+        let memory = self.free.borrow_mut().pop().expect("a piece for each read");
+        memory.fill(0);
+        Piece { memory, arena: self.clone() }
+    }
+
+    fn is_intact(&self) -> bool {
+        self.free.borrow().iter().all(|piece| piece.iter().all(|&byte| byte == CANARY))
+    }
+}
+
+struct Piece {
+    memory: &'static mut [u8],
+    arena: Rc<Arena>,
+}
+
+impl IoBuf for Piece {
+    fn bytes(&self) -> &[u8] {
+        self.memory
+    }
+}
+
+impl IoBufMut for Piece {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.memory
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        memory.fill(CANARY);
+        self.arena.free.borrow_mut().push(memory);
+    }
+}
+
+/// Catches: a `drain` that frees what is in flight instead of waiting for it.
+#[test]
+fn a_disk_that_is_late_never_writes_to_memory_that_a_ring_gave_back() {
+    bounded::within(Duration::from_secs(300), "late writes by a ring", || end_runtimes_while_reading(Choice::Ring));
+}
+
+/// Catches: a request that is answered while a thread of the pool still services it.
+#[test]
+fn a_disk_that_is_late_never_writes_to_memory_that_the_fallback_gave_back() {
+    bounded::within(Duration::from_secs(300), "late writes by threads", || end_runtimes_while_reading(Choice::Fallback));
+}
+
+fn end_runtimes_while_reading(choice: Choice) {
+    let file = Large::new(choice);
+    let arena = Arena::new();
+    let in_flight = Rc::new(Cell::new(0));
+    for round in 0..ROUNDS {
+        let runtime = Builder::new().driver(choice).build().unwrap();
+        let (opened, reading) = (arena.clone(), in_flight.clone());
+        let open = file.open();
+        let refused = runtime.block_on(async move {
+            let fd = match submit(open).await {
+                Ok(fd) => SharedFd::new(fd),
+                Err(error) if error.kind() == ErrorKind::InvalidInput => return true,
+                Err(error) => panic!("{error}"),
+            };
+            let answered = metrics().completed;
+            for number in 0..READS {
+                let position = Position::At(u64::try_from(number * READ_LEN).unwrap());
+                let op = Read { fd: fd.clone(), buf: opened.take(), position };
+                drop(runtime::spawn(async { drop(submit(op).await) }));
+            }
+            while metrics().submitted < answered + u64::try_from(READS).unwrap() {
+                yield_now().await;
+            }
+            reading.set(reading.get() + metrics().in_flight);
+            false
+        });
+        if refused {
+            println!("skipped: the file system of {} refuses O_DIRECT", file.path.display());
+            return;
+        }
+        drop(runtime);
+        // The disk is asked for as much once more: when it has answered that, it has answered what came before.
+        file.read_all();
+        assert!(arena.is_intact(), "round {round}: the disk wrote to memory that was given back");
+        let given_back = arena.free.borrow().len();
+        assert_eq!(given_back, READS, "round {round}: memory was leaked, although the disk was done within the bound");
+    }
+    let in_flight = in_flight.get();
+    println!("{choice:?}: {in_flight} of {} reads were in flight when their runtime ended", READS * ROUNDS);
+    assert!(in_flight > READS * ROUNDS / 10, "the disk was so fast that this proves nothing");
+}
+
+/// A file to read, past all caches.
+struct Large {
+    path: PathBuf,
+}
+
+impl Large {
+    fn new(choice: Choice) -> Large {
+        let name = format!("late-writes-{choice:?}-{}", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let mut file = fs::File::create(&path).unwrap();
+        for _piece in 0..READS {
+            file.write_all(&vec![CONTENTS; READ_LEN]).unwrap();
+        }
+        file.sync_all().unwrap();
+        Large { path }
+    }
+
+    fn open(&self) -> Open {
+        let how = OpenHow::new(OFlags::RDONLY | OFlags::DIRECT, Mode::empty(), ResolveFlags::empty());
+        Open { base: Base::Current, path: c_path(&self.path).unwrap(), how }
+    }
+
+    fn read_all(&self) {
+        let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&self.path, flags, Mode::empty()).unwrap();
+        let mut memory = vec![0; READ_LEN + ALIGN];
+        let unaligned = memory.as_ptr().addr().next_multiple_of(ALIGN) - memory.as_ptr().addr();
+        for _piece in 0..READS {
+            let count = rustix::io::read(&file, &mut memory[unaligned..unaligned + READ_LEN]).unwrap();
+            assert_eq!(count, READ_LEN);
+        }
+        assert!(memory[unaligned..unaligned + READ_LEN].iter().all(|&byte| byte == CONTENTS));
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        // A test that failed before it was written has nothing to remove.
+        let _removed = fs::remove_file(&self.path);
+    }
+}
