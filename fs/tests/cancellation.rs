@@ -125,7 +125,9 @@ async fn a_dropped_write_never_overwrites_a_later_one() {
             1 => drop(file.write_all_at_owned(fresh.clone(), 150_000).await.unwrap()),
             _ => file.set_len(150_000).await.unwrap(),
         }
-        file.sync_data().await.unwrap();
+        if round % 50 == 0 {
+            file.sync_data().await.unwrap();
+        }
         let found = std::fs::read(&path).unwrap();
         match round % 3 {
             2 => assert_eq!(found.len(), 150_000, "round {round}: the dropped write came after the cut"),
@@ -172,7 +174,8 @@ async fn the_error_of_a_dropped_write_is_told_once() {
 }
 
 fn descriptors_of(path: &Path) -> usize {
-    let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let links =
+        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     links.filter(|link| link.starts_with(path)).count()
 }
 
@@ -181,7 +184,7 @@ fn descriptors_of(path: &Path) -> usize {
 async fn a_dropped_open_leaks_no_descriptor() {
     let folder = Folder::new();
     std::fs::write(folder.file("file"), "x").unwrap();
-    for round in 0..500 {
+    for round in 0..200 {
         let path = folder.file("file");
         let mut open = Box::pin(fs::File::open(&path));
         assert!(open.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -195,7 +198,7 @@ async fn a_dropped_open_leaks_no_descriptor() {
         }
         assert_eq!(descriptors_of(folder.path()), 0, "round {round}");
     }
-    for _ in 0..1000 {
+    for _ in 0..200 {
         drop(fs::File::open(folder.file("file")).await.unwrap());
         assert_eq!(descriptors_of(folder.path()), 0, "a drop with nothing in flight closes at once");
     }
@@ -205,12 +208,14 @@ async fn a_dropped_open_leaks_no_descriptor() {
 async fn closing_waits_for_what_was_dropped() {
     let folder = Folder::new();
     std::fs::write(folder.file("file"), digits(100_000)).unwrap();
-    for round in 0..100 {
+    for round in 0..60 {
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).write(true).open(folder.file("file")).await.unwrap();
         assert!(begin_and_drop(file.read_at_owned(vec![0; 50_000], 0)).await.is_none());
         assert!(begin_and_drop(file.write_at_owned(digits(10), 100_000 + 10 * round)).await.is_none());
-        assert!(begin_and_drop(file.sync_all()).await.is_none());
+        if round % 10 == 0 {
+            assert!(begin_and_drop(file.sync_all()).await.is_none());
+        }
         if round % 2 == 0 {
             file.close().await.unwrap();
         } else {

@@ -81,7 +81,11 @@ async fn random_operations_do_what_std_does() {
             let what = format!("seed {seed}, step {step}");
             step_on_both(&what, &mut random, &ours[handle], &std[handle]).await;
         }
-        assert_eq!(std::fs::read(folder.file("ours")).unwrap(), std::fs::read(folder.file("std")).unwrap(), "seed {seed}");
+        assert_eq!(
+            std::fs::read(folder.file("ours")).unwrap(),
+            std::fs::read(folder.file("std")).unwrap(),
+            "seed {seed}"
+        );
     }
 }
 
@@ -256,7 +260,14 @@ async fn a_directory_lists_what_std_lists() {
             use std::os::unix::fs::DirEntryExt;
             let entry = entry.unwrap();
             let kind = entry.file_type().unwrap();
-            (entry.path(), entry.file_name(), entry.ino(), kind.is_dir(), kind.is_symlink(), entry.metadata().unwrap().ino())
+            (
+                entry.path(),
+                entry.file_name(),
+                entry.ino(),
+                kind.is_dir(),
+                kind.is_symlink(),
+                entry.metadata().unwrap().ino(),
+            )
         })
         .collect();
     let mut listed = Vec::new();

@@ -57,8 +57,11 @@ async fn paths_fail_as_in_std() {
     if rustix::process::geteuid().is_root() {
         println!("skipped: root may open what has no permissions");
     } else {
-        std::fs::set_permissions(folder.file("file"), fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0)))
-            .unwrap();
+        std::fs::set_permissions(
+            folder.file("file"),
+            fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0)),
+        )
+        .unwrap();
         same("no permission", fs::File::open(folder.file("file")).await, std::fs::File::open(folder.file("file")));
     }
 }

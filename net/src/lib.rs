@@ -63,9 +63,7 @@ mod outbound;
 mod readiness;
 mod tcp;
 
-pub use std::net::{
-    AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
-};
+pub use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 pub use crate::address::ToSocketAddrs;
 pub use crate::tcp::listener::{Incoming, TcpListener};

@@ -98,7 +98,13 @@ pub fn set_option(fd: &SharedFd, option: SocketOption) -> io::Result<()> {
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there, and when the task has had its share of this turn.
 #[inline]
 pub fn try_recv(fd: &SharedFd, buf: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
-    try_now(Request::Socket(SocketRequest::Recv { fd: fd.borrow(), buf, flags: flags | RecvFlags::DONTWAIT, poll_first: false }))?.count()
+    try_now(Request::Socket(SocketRequest::Recv {
+        fd: fd.borrow(),
+        buf,
+        flags: flags | RecvFlags::DONTWAIT,
+        poll_first: false,
+    }))?
+    .count()
 }
 
 /// Sends what there is room for, without waiting, straight from `buf`. `send(2)` with `MSG_DONTWAIT | MSG_NOSIGNAL`.
@@ -108,7 +114,13 @@ pub fn try_recv(fd: &SharedFd, buf: &mut [u8], flags: RecvFlags) -> io::Result<u
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room, and when the task has had its share of this turn.
 #[inline]
 pub fn try_send(fd: &SharedFd, buf: &[u8], flags: SendFlags) -> io::Result<usize> {
-    try_now(Request::Socket(SocketRequest::Send { fd: fd.borrow(), buf, flags: flags | SendFlags::DONTWAIT, whole: false }))?.count()
+    try_now(Request::Socket(SocketRequest::Send {
+        fd: fd.borrow(),
+        buf,
+        flags: flags | SendFlags::DONTWAIT,
+        whole: false,
+    }))?
+    .count()
 }
 
 /// About an open file, at once. `statx(2)`: on this path it reads what the inode has in memory, except on a network file

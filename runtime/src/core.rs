@@ -446,7 +446,11 @@ impl Flight {
 }
 
 fn must_be_here(own: &Rc<Core>) {
-    with(|core| if !Rc::ptr_eq(core, own) { wrong_runtime() });
+    with(|core| {
+        if !Rc::ptr_eq(core, own) {
+            wrong_runtime()
+        }
+    });
 }
 
 /// Does a request now, without waiting.

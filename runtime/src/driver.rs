@@ -18,9 +18,9 @@ use crate::inflight::held::Lent;
 use crate::inflight::slots::{Event, Key};
 use crate::op::{Answered, Request};
 
-pub(crate) mod setup;
 pub(crate) mod fallback;
 pub(crate) mod ring;
+pub(crate) mod setup;
 pub(crate) mod simulated;
 
 /// Who services this core's requests.

@@ -216,7 +216,8 @@ impl Builder {
         if let Some(buffers) = number("GIMMAL_BUFFERS")? {
             self.buffers = usize::try_from(buffers).unwrap_or(usize::MAX);
         }
-        for name in variable("GIMMAL_WITHOUT").iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty()) {
+        for name in variable("GIMMAL_WITHOUT").iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty())
+        {
             match Feature::named(name) {
                 Some(feature) => self.features.remove(feature),
                 None => {
@@ -325,7 +326,9 @@ impl Drop for Runtime {
                 left.len(),
                 left.join("; "),
             ),
-            Err(error) => tracing::error!("the driver was lost while the runtime ended, so all in flight is leaked: {error}"),
+            Err(error) => {
+                tracing::error!("the driver was lost while the runtime ended, so all in flight is leaked: {error}")
+            }
         }
         // An op's `abandon` may have spawned.
         Tasks::drop_all(&core.tasks);

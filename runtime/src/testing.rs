@@ -132,7 +132,8 @@ impl Watchdog {
         let guard = move || {
             let is_over = |wait: Duration| {
                 let over = seen.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let (over, _) = seen.1.wait_timeout_while(over, wait, |over| !*over).unwrap_or_else(PoisonError::into_inner);
+                let (over, _) =
+                    seen.1.wait_timeout_while(over, wait, |over| !*over).unwrap_or_else(PoisonError::into_inner);
                 *over
             };
             if is_over(Duration::from_secs(plan.watchdog_secs)) {

@@ -98,7 +98,8 @@ impl Future for Take {
                 drop(before);
             }
             None => {
-                let ticket = self.ticket.unwrap_or_else(|| self.shelf.next_ticket.replace(self.shelf.next_ticket.get() + 1));
+                let ticket =
+                    self.ticket.unwrap_or_else(|| self.shelf.next_ticket.replace(self.shelf.next_ticket.get() + 1));
                 // Who was called and found nothing stands in front, as before.
                 if is_called {
                     waiting.push_front((ticket, context.waker().clone()));

@@ -114,7 +114,8 @@ impl Ring {
     fn register(&mut self) {
         let mut update = io_uring_rsrc_update::default();
         update.offset = u32::MAX;
-        update.data = io_uring_ptr::new(std::ptr::without_provenance_mut(self.ring.as_raw_fd().unsigned_abs() as usize));
+        update.data =
+            io_uring_ptr::new(std::ptr::without_provenance_mut(self.ring.as_raw_fd().unsigned_abs() as usize));
         // SAFETY: `io_uring_register` wants an argument that fits the operation: one `io_uring_rsrc_update`, read and
         // written within the call.
         let registered = unsafe {
@@ -134,7 +135,9 @@ impl Ring {
     /// What this ring has of what newer kernels offer.
     pub fn features(&self) -> Features {
         let mut features = self.features;
-        for (feature, flag) in [(Feature::RegisteredRing, IoringEnterFlags::REGISTERED_RING), (Feature::NoIowait, NO_IOWAIT)] {
+        for (feature, flag) in
+            [(Feature::RegisteredRing, IoringEnterFlags::REGISTERED_RING), (Feature::NoIowait, NO_IOWAIT)]
+        {
             if !self.enter_flags.contains(flag) {
                 features.remove(feature);
             }
@@ -318,7 +321,8 @@ impl Ring {
                 Ok(())
             }
             Err(error) => {
-                let lost = if error == Errno::BADR { ": the kernel ran out of memory and lost completions" } else { "" };
+                let lost =
+                    if error == Errno::BADR { ": the kernel ran out of memory and lost completions" } else { "" };
                 tracing::error!("io_uring_enter(2): {error}{lost}");
                 Err(error.into())
             }
@@ -383,9 +387,8 @@ impl Drop for Ring {
         let mut update = io_uring_rsrc_update::default();
         update.offset = self.enter_fd.unsigned_abs();
         // SAFETY: as in `register`.
-        let unregistered = unsafe {
-            io_uring_register(self.fd(), IoringRegisterOp::UnregisterRingFds, (&raw const update).cast(), 1)
-        };
+        let unregistered =
+            unsafe { io_uring_register(self.fd(), IoringRegisterOp::UnregisterRingFds, (&raw const update).cast(), 1) };
         if let Err(error) = unregistered {
             tracing::warn!("io_uring_register(2), unregistering the ring: {error}");
         }

@@ -163,7 +163,11 @@ fn attempt(sizes: (u32, u32), mut features: Features, inbox: &Arc<Inbox>) -> Res
             }
             Ok(ring) => {
                 if (entries, cq_entries) != sizes {
-                    tracing::warn!(entries, cq_entries, "memory for rings is short (RLIMIT_MEMLOCK): made a smaller one");
+                    tracing::warn!(
+                        entries,
+                        cq_entries,
+                        "memory for rings is short (RLIMIT_MEMLOCK): made a smaller one"
+                    );
                 }
                 return Ok(ring);
             }

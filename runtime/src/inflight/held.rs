@@ -62,12 +62,8 @@ trait HasKind {
 }
 
 impl<T: Op> HasKind for T {
-    const KIND: Kind = Kind {
-        op: TypeId::of::<T>(),
-        name: std::any::type_name::<T>,
-        on_drop: T::ON_DROP,
-        abandon: abandon::<T>,
-    };
+    const KIND: Kind =
+        Kind { op: TypeId::of::<T>(), name: std::any::type_name::<T>, on_drop: T::ON_DROP, abandon: abandon::<T> };
 }
 
 impl Held {
@@ -416,7 +412,11 @@ impl Drop for Cells {
 
 #[inline]
 const fn class_of(layout: Layout) -> Option<usize> {
-    if layout.size() <= SIZE_MAX && layout.align() <= STEP { Some(layout.size().saturating_sub(1) / STEP) } else { None }
+    if layout.size() <= SIZE_MAX && layout.align() <= STEP {
+        Some(layout.size().saturating_sub(1) / STEP)
+    } else {
+        None
+    }
 }
 
 fn block_layout(class: usize) -> Layout {

@@ -379,9 +379,10 @@ impl Slots {
     }
 
     fn in_use(&self) -> impl Iterator<Item = (Key, &Slot, &Held)> {
-        self.slots.iter().zip(0..).filter_map(|(slot, index)| {
-            Some((Key::new(index, slot.generation), slot, slot.held.as_ref()?))
-        })
+        self.slots
+            .iter()
+            .zip(0..)
+            .filter_map(|(slot, index)| Some((Key::new(index, slot.generation), slot, slot.held.as_ref()?)))
     }
 }
 

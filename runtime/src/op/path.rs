@@ -95,7 +95,8 @@ impl PathRequest<'_> {
     pub(super) fn call(&mut self) -> Answered {
         match self {
             PathRequest::Open { dir, path, how } => {
-                rustix::fs::openat2(dir.os()?, *path, how.flags(), how.mode(), how.resolve()).map(|fd| Reply::Fd(fd.into()))
+                rustix::fs::openat2(dir.os()?, *path, how.flags(), how.mode(), how.resolve())
+                    .map(|fd| Reply::Fd(fd.into()))
             }
             PathRequest::Statx { dir, path, flags, mask, out } => {
                 **out = Statx::from(rustix::fs::statx(dir.os()?, *path, *flags, *mask)?);

@@ -389,7 +389,8 @@ impl Local {
         Mail::from_bits(self.header().mail.swap(Mail::GONE.bits(), Ordering::AcqRel))
     }
 
-    fn share(&self) -> Shared {
+    /// One more reference to the cell, counted.
+    pub(super) fn share(&self) -> Shared {
         // SAFETY: `from_raw` wants a reference; the local side's is borrowed here, and not dropped.
         let borrowed = ManuallyDrop::new(unsafe { Shared::from_raw(self.header) });
         Shared::clone(&borrowed)

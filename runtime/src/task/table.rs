@@ -213,8 +213,12 @@ impl Tasks {
         }
         let table = mem::take(&mut *self.table.borrow_mut());
         for (_, task) in table {
-            // The last mail. A handle that has not said goodbye in it stands for the local side from now on.
-            self.act(&task, task.retire());
+            // From `retire` on the handle, if it lives, stands for the local side, and may free the cell at any moment:
+            // this keeps it until our `Local` is gone as well.
+            let _keeps_the_cell = task.share();
+            let last_mail = task.retire();
+            self.act(&task, last_mail);
+            drop(task);
         }
         self.root.cancel();
         self.root.retire();

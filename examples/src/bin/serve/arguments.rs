@@ -54,39 +54,27 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
             Some("--help" | "-h") if !only_names_follow => return Ok(Arguments::Help),
             Some("--log") if !only_names_follow => log = true,
             Some("--addr") if !only_names_follow => {
-                let value = arguments
-                    .next()
-                    .ok_or("--addr wants an address and a port after it, such as 127.0.0.1:8080")?;
+                let value =
+                    arguments.next().ok_or("--addr wants an address and a port after it, such as 127.0.0.1:8080")?;
                 address = parse_address(&value.to_string_lossy())?;
             }
             Some(option) if !only_names_follow && option.starts_with("--addr=") => {
                 address = parse_address(&option["--addr=".len()..])?;
             }
             Some(option) if !only_names_follow && option.starts_with('-') => {
-                return Err(format!(
-                    "unknown option {option}; --help lists those there are"
-                ));
+                return Err(format!("unknown option {option}; --help lists those there are"));
             }
             _ if root.is_some() => {
-                return Err(format!(
-                    "one directory can be served; {} is a second one",
-                    argument.display()
-                ));
+                return Err(format!("one directory can be served; {} is a second one", argument.display()));
             }
             _ => root = Some(PathBuf::from(argument)),
         }
     }
-    Ok(Arguments::Serve(Settings {
-        root: root.unwrap_or_else(|| PathBuf::from(".")),
-        address,
-        log,
-    }))
+    Ok(Arguments::Serve(Settings { root: root.unwrap_or_else(|| PathBuf::from(".")), address, log }))
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        format!("--addr {text}: not an address and a port, such as 127.0.0.1:8080 or [::1]:8080")
-    })
+    text.parse().map_err(|_| format!("--addr {text}: not an address and a port, such as 127.0.0.1:8080 or [::1]:8080"))
 }
 
 #[cfg(test)]
@@ -100,53 +88,32 @@ mod tests {
     }
 
     fn settings(root: &str, address: &str, log: bool) -> Arguments {
-        Arguments::Serve(Settings {
-            root: root.into(),
-            address: address.parse().unwrap(),
-            log,
-        })
+        Arguments::Serve(Settings { root: root.into(), address: address.parse().unwrap(), log })
     }
 
     #[test]
     fn nothing_given_serves_the_current_directory_on_8080() {
-        assert_eq!(
-            parse_words(&[]).unwrap(),
-            settings(".", "127.0.0.1:8080", false)
-        );
+        assert_eq!(parse_words(&[]).unwrap(), settings(".", "127.0.0.1:8080", false));
     }
 
     #[test]
     fn options_are_read_in_any_order() {
         let expected = settings("/srv", "[::1]:0", true);
-        assert_eq!(
-            parse_words(&["--log", "--addr", "[::1]:0", "/srv"]).unwrap(),
-            expected
-        );
-        assert_eq!(
-            parse_words(&["/srv", "--addr=[::1]:0", "--log"]).unwrap(),
-            expected
-        );
+        assert_eq!(parse_words(&["--log", "--addr", "[::1]:0", "/srv"]).unwrap(), expected);
+        assert_eq!(parse_words(&["/srv", "--addr=[::1]:0", "--log"]).unwrap(), expected);
     }
 
     #[test]
     fn a_directory_may_look_like_an_option_or_be_no_utf8() {
-        assert_eq!(
-            parse_words(&["--", "--log"]).unwrap(),
-            settings("--log", "127.0.0.1:8080", false)
-        );
+        assert_eq!(parse_words(&["--", "--log"]).unwrap(), settings("--log", "127.0.0.1:8080", false));
         let name = OsString::from_vec(vec![b'a', 0xff]);
-        let Arguments::Serve(parsed) = parse([name.clone()]).unwrap() else {
-            panic!("asked for help")
-        };
+        let Arguments::Serve(parsed) = parse([name.clone()]).unwrap() else { panic!("asked for help") };
         assert_eq!(parsed.root, PathBuf::from(name));
     }
 
     #[test]
     fn help_wins_over_what_stands_after_it() {
-        assert_eq!(
-            parse_words(&["--log", "--help", "--nonsense"]).unwrap(),
-            Arguments::Help
-        );
+        assert_eq!(parse_words(&["--log", "--help", "--nonsense"]).unwrap(), Arguments::Help);
     }
 
     #[test]

@@ -26,11 +26,7 @@ const EXTENSION_BYTES_MAX: usize = 11;
 fn extension(name: &[u8]) -> Option<&[u8]> {
     let name = name.rsplit(|&byte| byte == b'/').next()?;
     let dot = name.iter().rposition(|&byte| byte == b'.')?;
-    if dot == 0 {
-        None
-    } else {
-        Some(&name[dot + 1..])
-    }
+    if dot == 0 { None } else { Some(&name[dot + 1..]) }
 }
 
 fn by_extension(lower_case: &[u8]) -> &'static str {
@@ -88,16 +84,9 @@ mod tests {
 
     #[test]
     fn what_has_no_extension_or_a_strange_one_is_bytes() {
-        for name in [
-            &b""[..],
-            b"README",
-            b".html",
-            b"dir.html/",
-            b"dir.html/file",
-            b"a.",
-            b"a.html2",
-            b"a.webmanifests",
-        ] {
+        for name in
+            [&b""[..], b"README", b".html", b"dir.html/", b"dir.html/file", b"a.", b"a.html2", b"a.webmanifests"]
+        {
             assert_eq!(of(name), UNKNOWN, "{}", name.escape_ascii());
         }
     }
@@ -107,10 +96,7 @@ mod tests {
         let mut chance = Chance::new();
         for _ in 0..10_000 {
             let count = chance.below(8);
-            let name = chance.salad(
-                &[b".", b"/", b"html", b"x", b"\xff", b"\0", b"webmanifest"],
-                count,
-            );
+            let name = chance.salad(&[b".", b"/", b"html", b"x", b"\xff", b"\0", b"webmanifest"], count);
             assert!(of(&name).contains('/'));
         }
     }

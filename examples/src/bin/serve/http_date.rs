@@ -7,9 +7,8 @@ const SECONDS_MAX: u64 = 253_402_300_799;
 
 const SECONDS_PER_DAY: u64 = 86_400;
 const WEEKDAYS: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];
-const MONTHS: [&[u8; 3]; 12] = [
-    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
-];
+const MONTHS: [&[u8; 3]; 12] =
+    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
 /// Writes the moment that is `seconds` after the start of 1970. Later than the year 9999 is written as its end.
 pub fn format(seconds: u64) -> [u8; 29] {
@@ -33,16 +32,9 @@ pub fn format(seconds: u64) -> [u8; 29] {
 pub fn parse(text: &[u8]) -> Option<u64> {
     let text: &[u8; 29] = text.try_into().ok()?;
     let month = MONTHS.iter().position(|name| *name == &text[8..11])?;
-    let date = Date {
-        year: decimal(&text[12..16])?,
-        month: u64::try_from(month).ok()? + 1,
-        day: decimal(&text[5..7])?,
-    };
-    let (hour, minute, second) = (
-        decimal(&text[17..19])?,
-        decimal(&text[20..22])?,
-        decimal(&text[23..25])?,
-    );
+    let date =
+        Date { year: decimal(&text[12..16])?, month: u64::try_from(month).ok()? + 1, day: decimal(&text[5..7])? };
+    let (hour, minute, second) = (decimal(&text[17..19])?, decimal(&text[20..22])?, decimal(&text[23..25])?);
     if date.year < 1970 || date.day == 0 {
         return None;
     }
@@ -72,29 +64,18 @@ impl Date {
         let days = days + Self::DAYS_BEFORE_1970;
         let cycle = days / Self::DAYS_PER_CYCLE;
         let of_cycle = days % Self::DAYS_PER_CYCLE;
-        let year_of_cycle =
-            (of_cycle - of_cycle / 1460 + of_cycle / 36_524 - of_cycle / 146_096) / 365;
+        let year_of_cycle = (of_cycle - of_cycle / 1460 + of_cycle / 36_524 - of_cycle / 146_096) / 365;
         let of_year = of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
         let month_from_march = (5 * of_year + 2) / 153;
         let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-        let (month, years_begun) = if month_from_march < 10 {
-            (month_from_march + 3, 0)
-        } else {
-            (month_from_march - 9, 1)
-        };
-        Self {
-            year: cycle * Self::YEARS_PER_CYCLE + year_of_cycle + years_begun,
-            month,
-            day,
-        }
+        let (month, years_begun) =
+            if month_from_march < 10 { (month_from_march + 3, 0) } else { (month_from_march - 9, 1) };
+        Self { year: cycle * Self::YEARS_PER_CYCLE + year_of_cycle + years_begun, month, day }
     }
 
     fn to_days(&self) -> u64 {
-        let (month_from_march, year) = if self.month > 2 {
-            (self.month - 3, self.year)
-        } else {
-            (self.month + 9, self.year - 1)
-        };
+        let (month_from_march, year) =
+            if self.month > 2 { (self.month - 3, self.year) } else { (self.month + 9, self.year - 1) };
         let of_year = (153 * month_from_march + 2) / 5 + self.day - 1;
         let leap_days = year / 4 - year / 100 + year / Self::YEARS_PER_CYCLE;
         365 * year + leap_days + of_year - Self::DAYS_BEFORE_1970
@@ -121,11 +102,7 @@ fn put_decimal(out: &mut [u8], number: u64) {
 
 /// The number that `digits`, of which there are at most four, are.
 fn decimal(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number * 10 + u64::from(digit - b'0'))
-    })
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]
@@ -184,17 +161,10 @@ mod tests {
 
     #[test]
     fn every_day_until_2400_follows_the_one_before() {
-        let mut date = Date {
-            year: 1970,
-            month: 1,
-            day: 1,
-        };
+        let mut date = Date { year: 1970, month: 1, day: 1 };
         for days in 0..157_054 {
             let computed = Date::from_days(days);
-            assert_eq!(
-                (computed.year, computed.month, computed.day),
-                (date.year, date.month, date.day)
-            );
+            assert_eq!((computed.year, computed.month, computed.day), (date.year, date.month, date.day));
             assert_eq!(computed.to_days(), days);
             date = day_after(&date);
         }
@@ -220,8 +190,7 @@ mod tests {
 
     /// The calendar as one learns it, to check the arithmetic against.
     fn day_after(date: &Date) -> Date {
-        let leap = (date.year.is_multiple_of(4) && !date.year.is_multiple_of(100))
-            || date.year.is_multiple_of(400);
+        let leap = (date.year.is_multiple_of(4) && !date.year.is_multiple_of(100)) || date.year.is_multiple_of(400);
         let length = match date.month {
             2 if leap => 29,
             2 => 28,
@@ -229,20 +198,9 @@ mod tests {
             _ => 31,
         };
         match (date.day < length, date.month < 12) {
-            (true, _) => Date {
-                day: date.day + 1,
-                ..*date
-            },
-            (false, true) => Date {
-                day: 1,
-                month: date.month + 1,
-                year: date.year,
-            },
-            (false, false) => Date {
-                day: 1,
-                month: 1,
-                year: date.year + 1,
-            },
+            (true, _) => Date { day: date.day + 1, ..*date },
+            (false, true) => Date { day: 1, month: date.month + 1, year: date.year },
+            (false, false) => Date { day: 1, month: 1, year: date.year + 1 },
         }
     }
 }

@@ -18,11 +18,7 @@ pub struct Entry {
 ///
 /// Directories come first, then by name. Bytes that are no UTF-8 are shown as U+FFFD, and are right in the link.
 pub fn page(path: &[u8], mut entries: Vec<Entry>) -> Vec<u8> {
-    entries.sort_unstable_by(|a, b| {
-        b.is_directory
-            .cmp(&a.is_directory)
-            .then_with(|| a.name.cmp(&b.name))
-    });
+    entries.sort_unstable_by(|a, b| b.is_directory.cmp(&a.is_directory).then_with(|| a.name.cmp(&b.name)));
     let mut title = String::from("/");
     if !path.is_empty() {
         push_escaped(&mut title, path);
@@ -43,11 +39,7 @@ pub fn page(path: &[u8], mut entries: Vec<Entry>) -> Vec<u8> {
     }
     page.extend_from_slice(b"</ul>\n");
     if entries.len() > ENTRIES_MAX {
-        writeln!(
-            page,
-            "<p>More than {ENTRIES_MAX} names; the rest are not shown."
-        )
-        .expect("a Vec takes all");
+        writeln!(page, "<p>More than {ENTRIES_MAX} names; the rest are not shown.").expect("a Vec takes all");
     }
     page
 }
@@ -87,10 +79,7 @@ mod tests {
     use crate::chance::Chance;
 
     fn entry(name: impl AsRef<[u8]>, is_directory: bool) -> Entry {
-        Entry {
-            name: name.as_ref().to_vec(),
-            is_directory,
-        }
+        Entry { name: name.as_ref().to_vec(), is_directory }
     }
 
     fn text(path: &str, entries: Vec<Entry>) -> String {
@@ -99,22 +88,9 @@ mod tests {
 
     #[test]
     fn directories_come_first_and_then_names_in_order() {
-        let page = text(
-            "",
-            vec![entry("b", false), entry("a", false), entry("z", true)],
-        );
-        let lines: Vec<_> = page
-            .lines()
-            .filter(|line| line.starts_with("<li>"))
-            .collect();
-        assert_eq!(
-            lines,
-            [
-                "<li><a href=\"z/\">z/</a>",
-                "<li><a href=\"a\">a</a>",
-                "<li><a href=\"b\">b</a>"
-            ]
-        );
+        let page = text("", vec![entry("b", false), entry("a", false), entry("z", true)]);
+        let lines: Vec<_> = page.lines().filter(|line| line.starts_with("<li>")).collect();
+        assert_eq!(lines, ["<li><a href=\"z/\">z/</a>", "<li><a href=\"a\">a</a>", "<li><a href=\"b\">b</a>"]);
     }
 
     #[test]
@@ -127,19 +103,10 @@ mod tests {
     /// Catches: a name that is put on the page as it is; a link that is only escaped, and not encoded.
     #[test]
     fn names_are_text_and_links_stay_inside() {
-        let page = text(
-            "<b>&",
-            vec![
-                entry("<script>\"'&", false),
-                entry("javascript:x", false),
-                entry("a?b#c%20", false),
-            ],
-        );
+        let page =
+            text("<b>&", vec![entry("<script>\"'&", false), entry("javascript:x", false), entry("a?b#c%20", false)]);
         assert!(page.contains("<title>/&lt;b&gt;&amp;/</title>"), "{page}");
-        assert!(
-            page.contains("<a href=\"%3Cscript%3E%22%27%26\">&lt;script&gt;&quot;&#39;&amp;</a>"),
-            "{page}"
-        );
+        assert!(page.contains("<a href=\"%3Cscript%3E%22%27%26\">&lt;script&gt;&quot;&#39;&amp;</a>"), "{page}");
         assert!(page.contains("<a href=\"javascript%3Ax\">"), "{page}");
         assert!(page.contains("<a href=\"a%3Fb%23c%2520\">"), "{page}");
     }
@@ -147,19 +114,12 @@ mod tests {
     #[test]
     fn a_name_that_is_no_utf8_is_shown_broken_and_linked_right() {
         let page = text("", vec![entry(b"\xffa\n", false)]);
-        assert!(
-            page.contains("<a href=\"%FFa%0A\">\u{fffd}a\u{fffd}</a>"),
-            "{page}"
-        );
+        assert!(page.contains("<a href=\"%FFa%0A\">\u{fffd}a\u{fffd}</a>"), "{page}");
     }
 
     #[test]
     fn a_large_directory_is_cut_and_the_page_says_so() {
-        let entries = |count| {
-            (0..count)
-                .map(|number: usize| entry(number.to_string(), false))
-                .collect::<Vec<_>>()
-        };
+        let entries = |count| (0..count).map(|number: usize| entry(number.to_string(), false)).collect::<Vec<_>>();
         let full = text("", entries(ENTRIES_MAX));
         assert_eq!(full.matches("<li>").count(), ENTRIES_MAX);
         assert!(!full.contains("More than"));
@@ -175,11 +135,7 @@ mod tests {
             let name = chance.bytes(24);
             let page = text("", vec![entry(&name, false)]);
             let line = page.lines().find(|line| line.starts_with("<li>")).unwrap();
-            let tags = (
-                line.matches('<').count(),
-                line.matches('>').count(),
-                line.matches('"').count(),
-            );
+            let tags = (line.matches('<').count(), line.matches('>').count(), line.matches('"').count());
             assert_eq!(tags, (3, 3, 2), "{}", name.escape_ascii());
             assert!(line.ends_with("</a>"), "{}", name.escape_ascii());
         }

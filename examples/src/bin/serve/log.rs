@@ -28,14 +28,8 @@ impl Line<'_> {
             }
             None => text.push_str("- -"),
         }
-        writeln!(
-            text,
-            " {} {} {}us",
-            self.status.code(),
-            self.bytes,
-            self.took.as_micros()
-        )
-        .expect("a String takes all");
+        writeln!(text, " {} {} {}us", self.status.code(), self.bytes, self.took.as_micros())
+            .expect("a String takes all");
         text
     }
 }
@@ -69,12 +63,7 @@ mod tests {
 
     #[test]
     fn what_was_no_request_has_no_name() {
-        let line = Line {
-            method_and_target: None,
-            status: Status::BadRequest,
-            bytes: 0,
-            took: Duration::ZERO,
-        };
+        let line = Line { method_and_target: None, status: Status::BadRequest, bytes: 0, took: Duration::ZERO };
         assert_eq!(line.text(), "- - 400 0 0us\n");
     }
 
@@ -91,11 +80,7 @@ mod tests {
             };
             let text = line.text();
             let line = text.strip_suffix('\n').unwrap();
-            assert!(
-                line.bytes()
-                    .all(|byte| byte == b' ' || byte.is_ascii_graphic()),
-                "{line}"
-            );
+            assert!(line.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{line}");
             assert_eq!(line.split(' ').count(), 5, "{line}");
         }
     }

@@ -33,10 +33,7 @@ impl SafePath {
             return Err(Status::BadRequest);
         };
         if below_root.is_empty() {
-            return Ok(Self {
-                relative: Vec::new(),
-                ends_with_slash: true,
-            });
+            return Ok(Self { relative: Vec::new(), ends_with_slash: true });
         }
         let (components, ends_with_slash) = match below_root.strip_suffix('/') {
             Some(components) => (components, true),
@@ -54,19 +51,12 @@ impl SafePath {
                 return Err(Status::NotFound);
             }
         }
-        Ok(Self {
-            relative,
-            ends_with_slash,
-        })
+        Ok(Self { relative, ends_with_slash })
     }
 
     /// The path to open below the root; `.` for the root itself.
     pub fn as_path(&self) -> &Path {
-        let relative: &[u8] = if self.relative.is_empty() {
-            b"."
-        } else {
-            &self.relative
-        };
+        let relative: &[u8] = if self.relative.is_empty() { b"." } else { &self.relative };
         Path::new(OsStr::from_bytes(relative))
     }
 
@@ -108,22 +98,14 @@ impl SafePath {
 
 /// The path of a target, and its query.
 fn split_target(target: &str) -> Result<(&str, Option<&str>), Status> {
-    let origin_form = if target.starts_with('/') {
-        target
-    } else {
-        without_authority(target)?
-    };
+    let origin_form = if target.starts_with('/') { target } else { without_authority(target)? };
     let (path, query) = match origin_form.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (origin_form, None),
     };
     let path = if path.is_empty() { "/" } else { path };
     // A fragment is never sent by a client that follows the rules; to guess what one means invites two readings.
-    if path.contains('#') {
-        Err(Status::BadRequest)
-    } else {
-        Ok((path, query))
-    }
+    if path.contains('#') { Err(Status::BadRequest) } else { Ok((path, query)) }
 }
 
 /// What follows the host in an absolute target: empty, or from its first `/` or `?` on.
@@ -133,16 +115,11 @@ fn without_authority(target: &str) -> Result<&str, Status> {
         return Err(Status::BadRequest);
     }
     let authority_length = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    if authority_length == 0 {
-        Err(Status::BadRequest)
-    } else {
-        Ok(&rest[authority_length..])
-    }
+    if authority_length == 0 { Err(Status::BadRequest) } else { Ok(&rest[authority_length..]) }
 }
 
 fn is_name(component: &[u8]) -> bool {
-    !matches!(component, b"" | b"." | b"..")
-        && !component.iter().any(|byte| matches!(byte, b'/' | 0))
+    !matches!(component, b"" | b"." | b"..") && !component.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
 #[cfg(test)]
@@ -158,13 +135,7 @@ mod tests {
 
     #[test]
     fn the_root_is_a_directory_in_every_form() {
-        for target in [
-            "/",
-            "/?x",
-            "http://host",
-            "http://host/",
-            "HTTPS://host?x=/../",
-        ] {
+        for target in ["/", "/?x", "http://host", "http://host/", "HTTPS://host?x=/../"] {
             let path = SafePath::from_target(target).unwrap();
             assert!(path.is_root() && path.ends_with_slash(), "{target}");
             assert_eq!(path.as_path(), Path::new("."), "{target}");
@@ -220,11 +191,7 @@ mod tests {
             "/a//",
             "http://host//etc/passwd",
         ] {
-            assert_eq!(
-                SafePath::from_target(target),
-                Err(Status::NotFound),
-                "{target}"
-            );
+            assert_eq!(SafePath::from_target(target), Err(Status::NotFound), "{target}");
         }
     }
 
@@ -237,32 +204,16 @@ mod tests {
 
     #[test]
     fn what_is_no_path_at_all_is_a_bad_request() {
-        for target in [
-            "",
-            "*",
-            "a/b",
-            "host:80",
-            "ftp://host/a",
-            "://host/",
-            "http:///a",
-            "/a%",
-            "/%zz",
-            "/a#b",
-            "\\a",
-        ] {
-            assert_eq!(
-                SafePath::from_target(target),
-                Err(Status::BadRequest),
-                "{target}"
-            );
+        for target in ["", "*", "a/b", "host:80", "ftp://host/a", "://host/", "http:///a", "/a%", "/%zz", "/a#b", "\\a"]
+        {
+            assert_eq!(SafePath::from_target(target), Err(Status::BadRequest), "{target}");
         }
     }
 
     #[test]
     fn a_redirect_is_encoded_anew_and_keeps_the_query() {
-        let url = |target: &str| {
-            String::from_utf8(SafePath::from_target(target).unwrap().directory_url(target)).unwrap()
-        };
+        let url =
+            |target: &str| String::from_utf8(SafePath::from_target(target).unwrap().directory_url(target)).unwrap();
         assert_eq!(url("/a/b"), "/a/b/");
         assert_eq!(url("/a%20b?c=d&e"), "/a%20b/?c=d&e");
         assert_eq!(url("http://elsewhere/a?"), "/a/?");
@@ -301,11 +252,7 @@ mod tests {
         let mut accepted = 0;
         for _ in 0..50_000 {
             let count = chance.below(9);
-            let mut target = if chance.below(4) > 0 {
-                String::from("/")
-            } else {
-                String::new()
-            };
+            let mut target = if chance.below(4) > 0 { String::from("/") } else { String::new() };
             target.push_str(std::str::from_utf8(&chance.salad(PARTS, count)).unwrap());
             let Ok(path) = SafePath::from_target(&target) else {
                 continue;
@@ -313,30 +260,13 @@ mod tests {
             accepted += 1;
             assert!(!path.as_path().is_absolute(), "{target}");
             assert!(!path.as_bytes().contains(&0), "{target}");
-            let names = path
-                .as_path()
-                .components()
-                .filter(|part| matches!(part, Component::Normal(_)))
-                .count();
+            let names = path.as_path().components().filter(|part| matches!(part, Component::Normal(_))).count();
             let slashes = path.as_bytes().iter().filter(|&&byte| byte == b'/').count();
-            assert_eq!(
-                names,
-                if path.is_root() { 0 } else { slashes + 1 },
-                "{target}"
-            );
+            assert_eq!(names, if path.is_root() { 0 } else { slashes + 1 }, "{target}");
             let url = path.directory_url(&target);
             assert!(url[0] == b'/' && url.get(1) != Some(&b'/'), "{target}");
-            assert!(
-                !path
-                    .as_path()
-                    .components()
-                    .any(|part| part == Component::ParentDir),
-                "{target}"
-            );
+            assert!(!path.as_path().components().any(|part| part == Component::ParentDir), "{target}");
         }
-        assert!(
-            accepted > 1_000,
-            "{accepted} of the random targets were paths: too few to have tried anything"
-        );
+        assert!(accepted > 1_000, "{accepted} of the random targets were paths: too few to have tried anything");
     }
 }

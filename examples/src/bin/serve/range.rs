@@ -48,16 +48,10 @@ fn parse(header: &[u8]) -> Option<Asked> {
     let (first, last) = split_at_byte(range.trim_ascii(), b'-')?;
     match (first, last) {
         (b"", count) => Some(Asked::Last(decimal(count)?)),
-        (first, b"") => Some(Asked::From {
-            first: decimal(first)?,
-            last: None,
-        }),
+        (first, b"") => Some(Asked::From { first: decimal(first)?, last: None }),
         (first, last) => {
             let (first, last) = (decimal(first)?, decimal(last)?);
-            (first <= last).then_some(Asked::From {
-                first,
-                last: Some(last),
-            })
+            (first <= last).then_some(Asked::From { first, last: Some(last) })
         }
     }
 }
@@ -73,11 +67,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
         return None;
     }
     digits.iter().try_fold(0_u64, |number, digit| {
-        digit.is_ascii_digit().then(|| {
-            number
-                .saturating_mul(10)
-                .saturating_add(u64::from(digit - b'0'))
-        })
+        digit.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
     })
 }
 
@@ -103,27 +93,14 @@ mod tests {
             ("bytes=5-99999999999999999999999", 5..100),
             ("bytes=-99999999999999999999999", 0..100),
         ] {
-            assert_eq!(
-                select(header.as_bytes(), 100),
-                Selected::Part(part),
-                "{header}"
-            );
+            assert_eq!(select(header.as_bytes(), 100), Selected::Part(part), "{header}");
         }
     }
 
     #[test]
     fn a_range_after_the_end_selects_nothing() {
-        for header in [
-            "bytes=100-",
-            "bytes=100-100",
-            "bytes=99999999999999999999-",
-            "bytes=-0",
-        ] {
-            assert_eq!(
-                select(header.as_bytes(), 100),
-                Selected::Nothing,
-                "{header}"
-            );
+        for header in ["bytes=100-", "bytes=100-100", "bytes=99999999999999999999-", "bytes=-0"] {
+            assert_eq!(select(header.as_bytes(), 100), Selected::Nothing, "{header}");
         }
     }
 
@@ -163,31 +140,15 @@ mod tests {
 
     #[test]
     fn a_part_is_never_empty_and_never_leaves_the_file() {
-        const PARTS: &[&[u8]] = &[
-            b"bytes=",
-            b"bytes",
-            b"=",
-            b"-",
-            b"-",
-            b"0",
-            b"1",
-            b"9",
-            b"18446744073709551615",
-            b",",
-            b" ",
-            b"\xff",
-        ];
+        const PARTS: &[&[u8]] =
+            &[b"bytes=", b"bytes", b"=", b"-", b"-", b"0", b"1", b"9", b"18446744073709551615", b",", b" ", b"\xff"];
         let mut chance = Chance::new();
         for _ in 0..50_000 {
             let count = chance.below(6);
             let header = [&b"bytes="[..], &chance.salad(PARTS, count)].concat();
             let length = *chance.pick(&[&0, &1, &10, &100, &u64::MAX]);
             if let Selected::Part(part) = select(&header, length) {
-                assert!(
-                    part.start < part.end && part.end <= length,
-                    "{} of {length}",
-                    header.escape_ascii()
-                );
+                assert!(part.start < part.end && part.end <= length, "{} of {length}", header.escape_ascii());
             }
         }
     }

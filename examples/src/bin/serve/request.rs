@@ -79,8 +79,7 @@ pub fn parse(input: &[u8]) -> Result<Option<Request<'_>>, Status> {
         }
         Err(_) => return Err(Status::BadRequest),
     };
-    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
-    else {
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Status::BadRequest);
     };
     let is_http_1_0 = minor == 0;
@@ -112,16 +111,9 @@ pub fn parse(input: &[u8]) -> Result<Option<Request<'_>>, Status> {
 
 /// Whether the first line is one of HTTP, of whatever version. The parser says «version» of any third word.
 fn names_a_version(input: &[u8]) -> bool {
-    let first_line = input
-        .trim_ascii_start()
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
+    let first_line = input.trim_ascii_start().split(|&byte| byte == b'\n').next().unwrap_or_default();
     let mut words = first_line.trim_ascii_end().split(|&byte| byte == b' ');
-    words
-        .nth(2)
-        .is_some_and(|version| version.starts_with(b"HTTP/"))
-        && words.next().is_none()
+    words.nth(2).is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
 /// What the header lines have said so far.
@@ -181,11 +173,7 @@ impl<'head> Fields<'head> {
             return Err(Status::BadRequest);
         }
         // HTTP/1.0 knew no expectations, and passes on those it doesn't understand.
-        if self.unknown_expectation && !is_http_1_0 {
-            Err(Status::ExpectationFailed)
-        } else {
-            Ok(())
-        }
+        if self.unknown_expectation && !is_http_1_0 { Err(Status::ExpectationFailed) } else { Ok(()) }
     }
 }
 
@@ -277,14 +265,10 @@ mod tests {
 
     #[test]
     fn other_methods_are_named() {
-        let request = parse(b"BREW /pot HTTP/1.1\r\nHost: h\r\n\r\n")
-            .unwrap()
-            .unwrap();
+        let request = parse(b"BREW /pot HTTP/1.1\r\nHost: h\r\n\r\n").unwrap().unwrap();
         assert_eq!(request.method, Method::Other("BREW"));
         assert_eq!(request.method.as_str(), "BREW");
-        let lower_case = parse(b"get / HTTP/1.1\r\nHost: h\r\n\r\n")
-            .unwrap()
-            .unwrap();
+        let lower_case = parse(b"get / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap().unwrap();
         assert_eq!(lower_case.method, Method::Other("get"));
     }
 
@@ -293,14 +277,8 @@ mod tests {
         assert!(keeps_alive("1.1", &["Host: h"]));
         assert!(keeps_alive("1.1", &["Host: h", "Connection: keep-alive"]));
         assert!(!keeps_alive("1.1", &["Host: h", "Connection: Close"]));
-        assert!(!keeps_alive(
-            "1.1",
-            &["Host: h", "Connection: upgrade , close"]
-        ));
-        assert!(!keeps_alive(
-            "1.1",
-            &["Host: h", "Connection: keep-alive", "Connection: close"]
-        ));
+        assert!(!keeps_alive("1.1", &["Host: h", "Connection: upgrade , close"]));
+        assert!(!keeps_alive("1.1", &["Host: h", "Connection: keep-alive", "Connection: close"]));
         assert!(!keeps_alive("1.0", &[]));
         assert!(keeps_alive("1.0", &["Connection: Keep-Alive"]));
         assert!(!keeps_alive("1.0", &["Connection: keep-alive, close"]));
@@ -311,22 +289,10 @@ mod tests {
     fn a_request_with_a_body_is_the_last_of_its_connection() {
         assert!(!keeps_alive("1.1", &["Host: h", "Content-Length: 5"]));
         assert!(!keeps_alive("1.1", &["Host: h", "Content-Length: 005"]));
-        assert!(!keeps_alive(
-            "1.1",
-            &["Host: h", "Transfer-Encoding: chunked"]
-        ));
-        assert!(!keeps_alive(
-            "1.1",
-            &["Host: h", "transfer-encoding: identity"]
-        ));
-        assert!(!keeps_alive(
-            "1.1",
-            &["Host: h", "Expect: 100-continue", "Content-Length: 5"]
-        ));
-        assert!(!keeps_alive(
-            "1.0",
-            &["Connection: keep-alive", "Content-Length: 5"]
-        ));
+        assert!(!keeps_alive("1.1", &["Host: h", "Transfer-Encoding: chunked"]));
+        assert!(!keeps_alive("1.1", &["Host: h", "transfer-encoding: identity"]));
+        assert!(!keeps_alive("1.1", &["Host: h", "Expect: 100-continue", "Content-Length: 5"]));
+        assert!(!keeps_alive("1.0", &["Connection: keep-alive", "Content-Length: 5"]));
         assert!(keeps_alive("1.1", &["Host: h", "Content-Length: 0"]));
     }
 
@@ -338,11 +304,7 @@ mod tests {
             &["Host: h", "Content-Length: 5", "Content-Length: 6"],
             &["Host: h", "Content-Length: 5", "Content-Length: 5"],
             &["Host: h", "Content-Length: 0", "Content-Length: 5"],
-            &[
-                "Host: h",
-                "Transfer-Encoding: chunked",
-                "Transfer-Encoding: identity",
-            ],
+            &["Host: h", "Transfer-Encoding: chunked", "Transfer-Encoding: identity"],
             &["Host: h", "Content-Length: 5, 5"],
             &["Host: h", "Content-Length: +5"],
             &["Host: h", "Content-Length: -5"],
@@ -356,64 +318,32 @@ mod tests {
         ] {
             assert_eq!(refusal("1.1", lines), Some(Status::BadRequest), "{lines:?}");
         }
-        assert_eq!(
-            refusal("1.0", &["Transfer-Encoding: chunked"]),
-            Some(Status::BadRequest)
-        );
-        assert_eq!(
-            refusal("1.0", &["Host: a", "Host: b"]),
-            Some(Status::BadRequest)
-        );
+        assert_eq!(refusal("1.0", &["Transfer-Encoding: chunked"]), Some(Status::BadRequest));
+        assert_eq!(refusal("1.0", &["Host: a", "Host: b"]), Some(Status::BadRequest));
     }
 
     #[test]
     fn only_continue_can_be_expected() {
         assert_eq!(refusal("1.1", &["Host: h", "Expect: 100-Continue"]), None);
-        assert_eq!(
-            refusal("1.1", &["Host: h", "Expect: tea"]),
-            Some(Status::ExpectationFailed)
-        );
+        assert_eq!(refusal("1.1", &["Host: h", "Expect: tea"]), Some(Status::ExpectationFailed));
         assert_eq!(refusal("1.0", &["Expect: tea"]), None);
     }
 
     #[test]
     fn a_condition_given_twice_counts_as_not_given() {
-        let head = head(
-            "1.1",
-            &[
-                "Host: h",
-                "Range: bytes=0-1",
-                "Range: bytes=0-1",
-                "Range: bytes=0-1",
-                "If-Range: \"a\"",
-            ],
-        );
-        let expected = Conditions {
-            if_range: Some(b"\"a\""),
-            ..Conditions::default()
-        };
+        let head =
+            head("1.1", &["Host: h", "Range: bytes=0-1", "Range: bytes=0-1", "Range: bytes=0-1", "If-Range: \"a\""]);
+        let expected = Conditions { if_range: Some(b"\"a\""), ..Conditions::default() };
         assert_eq!(parse(&head).unwrap().unwrap().conditions, expected);
     }
 
     #[test]
     fn other_versions_and_other_protocols_are_refused() {
-        assert_eq!(
-            refusal("2.0", &["Host: h"]),
-            Some(Status::VersionNotSupported)
-        );
-        assert_eq!(
-            parse(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-            Err(Status::VersionNotSupported)
-        );
-        assert_eq!(
-            parse(b"\x16\x03\x01\x02\x00\x01\x00"),
-            Err(Status::BadRequest)
-        );
+        assert_eq!(refusal("2.0", &["Host: h"]), Some(Status::VersionNotSupported));
+        assert_eq!(parse(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Err(Status::VersionNotSupported));
+        assert_eq!(parse(b"\x16\x03\x01\x02\x00\x01\x00"), Err(Status::BadRequest));
         assert_eq!(parse(b"GET /\0 HTTP/1.1\r\n\r\n"), Err(Status::BadRequest));
-        assert_eq!(
-            parse(b"GET / HTTP/1.1\r\nX: a\0b\r\n\r\n"),
-            Err(Status::BadRequest)
-        );
+        assert_eq!(parse(b"GET / HTTP/1.1\r\nX: a\0b\r\n\r\n"), Err(Status::BadRequest));
         assert_eq!(parse(b"GET /a b HTTP/1.1\r\n\r\n"), Err(Status::BadRequest));
         assert_eq!(parse(b"GET /\r\n\r\n"), Err(Status::BadRequest));
     }
@@ -423,38 +353,22 @@ mod tests {
     fn a_head_of_8_kib_is_read_and_a_longer_one_refused() {
         let filled_to = |length: usize| {
             let empty = head("1.1", &["Host: h", "X: "]).len();
-            head(
-                "1.1",
-                &["Host: h", &format!("X: {}", "y".repeat(length - empty))],
-            )
+            head("1.1", &["Host: h", &format!("X: {}", "y".repeat(length - empty))])
         };
         let longest = filled_to(HEAD_BYTES_MAX);
         assert_eq!(parse(&longest).unwrap().unwrap().head_bytes, HEAD_BYTES_MAX);
         assert_eq!(parse(&longest[..HEAD_BYTES_MAX - 1]), Ok(None));
         let too_long = filled_to(HEAD_BYTES_MAX + 1);
         assert_eq!(parse(&too_long), Err(Status::HeadTooLarge));
-        assert_eq!(
-            parse(&too_long[..HEAD_BYTES_MAX]),
-            Err(Status::HeadTooLarge)
-        );
-        assert_eq!(
-            parse(&vec![b'G'; HEAD_BYTES_MAX]),
-            Err(Status::HeadTooLarge)
-        );
+        assert_eq!(parse(&too_long[..HEAD_BYTES_MAX]), Err(Status::HeadTooLarge));
+        assert_eq!(parse(&vec![b'G'; HEAD_BYTES_MAX]), Err(Status::HeadTooLarge));
     }
 
     #[test]
     fn too_many_headers_are_refused() {
-        let lines = |count| {
-            std::iter::once("Host: h")
-                .chain(std::iter::repeat_n("X: y", count))
-                .collect::<Vec<_>>()
-        };
+        let lines = |count| std::iter::once("Host: h").chain(std::iter::repeat_n("X: y", count)).collect::<Vec<_>>();
         assert_eq!(refusal("1.1", &lines(HEADERS_MAX - 1)), None);
-        assert_eq!(
-            refusal("1.1", &lines(HEADERS_MAX)),
-            Some(Status::HeadTooLarge)
-        );
+        assert_eq!(refusal("1.1", &lines(HEADERS_MAX)), Some(Status::HeadTooLarge));
     }
 
     #[test]
@@ -491,30 +405,11 @@ mod tests {
                 continue;
             };
             complete += 1;
-            assert!(
-                request.head_bytes > 0 && request.head_bytes <= input.len(),
-                "{}",
-                input.escape_ascii()
-            );
-            assert!(
-                !request
-                    .target
-                    .bytes()
-                    .any(|byte| byte <= b' ' || byte == 0x7f),
-                "{}",
-                input.escape_ascii()
-            );
+            assert!(request.head_bytes > 0 && request.head_bytes <= input.len(), "{}", input.escape_ascii());
+            assert!(!request.target.bytes().any(|byte| byte <= b' ' || byte == 0x7f), "{}", input.escape_ascii());
             let longer = [&input[..], b"GET / HTTP/1.1\r\n\r\n"].concat();
-            assert_eq!(
-                parse(&longer),
-                Ok(Some(request)),
-                "{}",
-                input.escape_ascii()
-            );
+            assert_eq!(parse(&longer), Ok(Some(request)), "{}", input.escape_ascii());
         }
-        assert!(
-            complete > 500,
-            "{complete} of the random inputs were requests: too few to have tried anything"
-        );
+        assert!(complete > 500, "{complete} of the random inputs were requests: too few to have tried anything");
     }
 }

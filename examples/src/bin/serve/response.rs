@@ -55,13 +55,7 @@ impl Response {
 
     /// Appends the head of the response that `answer` says. The bytes of the file, if the answer has any and the request
     /// was not HEAD, are the caller's to send. Returns the status, and the length of a body that has been appended.
-    pub fn file(
-        &self,
-        out: &mut Vec<u8>,
-        stamp: &Stamp,
-        content_type: &str,
-        answer: &Answer,
-    ) -> (Status, u64) {
+    pub fn file(&self, out: &mut Vec<u8>, stamp: &Stamp, content_type: &str, answer: &Answer) -> (Status, u64) {
         let (status, length) = match answer {
             Answer::Whole => (Status::Ok, Some(stamp.length)),
             Answer::Part(part) => (Status::PartialContent, Some(part.end - part.start)),
@@ -78,11 +72,7 @@ impl Response {
         }
         if let Answer::Part(part) = answer {
             let (first, last, of) = (part.start, part.end - 1, stamp.length);
-            put_field(
-                out,
-                "Content-Range",
-                format_args!("bytes {first}-{last}/{of}"),
-            );
+            put_field(out, "Content-Range", format_args!("bytes {first}-{last}/{of}"));
         }
         out.extend_from_slice(b"Last-Modified: ");
         out.extend_from_slice(&http_date::format(stamp.modified_seconds(self.now_seconds)));
@@ -94,20 +84,11 @@ impl Response {
 
     fn unsatisfiable(&self, out: &mut Vec<u8>, stamp: &Stamp) -> u64 {
         self.say(out, Status::RangeNotSatisfiable, |out| {
-            put_field(
-                out,
-                "Content-Range",
-                format_args!("bytes */{}", stamp.length),
-            );
+            put_field(out, "Content-Range", format_args!("bytes */{}", stamp.length));
         })
     }
 
-    fn say(
-        &self,
-        out: &mut Vec<u8>,
-        status: Status,
-        more_fields: impl FnOnce(&mut Vec<u8>),
-    ) -> u64 {
+    fn say(&self, out: &mut Vec<u8>, status: Status, more_fields: impl FnOnce(&mut Vec<u8>)) -> u64 {
         let body = [status.text().as_bytes(), b"\n"].concat();
         self.text(out, status, "text/plain; charset=utf-8", &body, more_fields)
     }
@@ -157,11 +138,7 @@ mod tests {
 
     use super::*;
 
-    const ANSWER: Response = Response {
-        now_seconds: 784_111_777,
-        connection: Connection::KeepAlive,
-        is_head: false,
-    };
+    const ANSWER: Response = Response { now_seconds: 784_111_777, connection: Connection::KeepAlive, is_head: false };
     const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
 
     fn stamp() -> Stamp {
@@ -175,54 +152,31 @@ mod tests {
         (status, String::from_utf8(out).unwrap())
     }
 
-    const VALIDATORS: &str =
-        "Last-Modified: Thu, 01 Jan 1970 00:00:01 GMT\r\nETag: \"2a-64-3b9aca00\"\r\n\r\n";
+    const VALIDATORS: &str = "Last-Modified: Thu, 01 Jan 1970 00:00:01 GMT\r\nETag: \"2a-64-3b9aca00\"\r\n\r\n";
 
     #[test]
     fn a_whole_file_says_its_length_and_how_to_ask_for_it_again() {
         let (status, head) = file_head(ANSWER, &Answer::Whole);
         let fields = "Content-Type: text/css\r\nContent-Length: 100\r\nAccept-Ranges: bytes\r\n";
         assert_eq!(status, Status::Ok);
-        assert_eq!(
-            head,
-            format!("HTTP/1.1 200 OK\r\n{DATE}{fields}{VALIDATORS}")
-        );
-        assert_eq!(
-            file_head(
-                Response {
-                    is_head: true,
-                    ..ANSWER
-                },
-                &Answer::Whole
-            )
-            .1,
-            head
-        );
+        assert_eq!(head, format!("HTTP/1.1 200 OK\r\n{DATE}{fields}{VALIDATORS}"));
+        assert_eq!(file_head(Response { is_head: true, ..ANSWER }, &Answer::Whole).1, head);
     }
 
     #[test]
     fn a_part_says_where_it_lies() {
         let (status, head) = file_head(ANSWER, &Answer::Part(10..20));
         assert_eq!(status, Status::PartialContent);
-        assert!(
-            head.starts_with("HTTP/1.1 206 Partial Content\r\n"),
-            "{head}"
-        );
+        assert!(head.starts_with("HTTP/1.1 206 Partial Content\r\n"), "{head}");
         assert!(head.contains("\r\nContent-Length: 10\r\n"), "{head}");
-        assert!(
-            head.contains("\r\nContent-Range: bytes 10-19/100\r\n"),
-            "{head}"
-        );
+        assert!(head.contains("\r\nContent-Range: bytes 10-19/100\r\n"), "{head}");
     }
 
     #[test]
     fn a_file_that_the_client_has_gets_no_length() {
         let (status, head) = file_head(ANSWER, &Answer::NotModified);
         assert_eq!(status, Status::NotModified);
-        assert_eq!(
-            head,
-            format!("HTTP/1.1 304 Not Modified\r\n{DATE}{VALIDATORS}")
-        );
+        assert_eq!(head, format!("HTTP/1.1 304 Not Modified\r\n{DATE}{VALIDATORS}"));
     }
 
     #[test]
@@ -231,14 +185,8 @@ mod tests {
         let answered = ANSWER.file(&mut out, &stamp(), "text/css", &Answer::Unsatisfiable);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(answered, (Status::RangeNotSatisfiable, 26));
-        assert!(
-            text.contains("\r\nContent-Range: bytes */100\r\n"),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("\r\n\r\n416 Range Not Satisfiable\n"),
-            "{text}"
-        );
+        assert!(text.contains("\r\nContent-Range: bytes */100\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\n416 Range Not Satisfiable\n"), "{text}");
     }
 
     #[test]
@@ -247,20 +195,10 @@ mod tests {
         assert_eq!(ANSWER.message(&mut out, Status::NotFound), 14);
         let fields = "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\n\r\n";
         let head = format!("HTTP/1.1 404 Not Found\r\n{DATE}{fields}");
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            format!("{head}404 Not Found\n")
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{head}404 Not Found\n"));
 
         let mut out = Vec::new();
-        assert_eq!(
-            Response {
-                is_head: true,
-                ..ANSWER
-            }
-            .message(&mut out, Status::NotFound),
-            0
-        );
+        assert_eq!(Response { is_head: true, ..ANSWER }.message(&mut out, Status::NotFound), 0);
         assert_eq!(String::from_utf8(out).unwrap(), head);
     }
 
@@ -268,11 +206,7 @@ mod tests {
     fn a_wrong_method_learns_the_right_ones() {
         let mut out = Vec::new();
         ANSWER.message(&mut out, Status::MethodNotAllowed);
-        assert!(
-            String::from_utf8(out)
-                .unwrap()
-                .contains("\r\nAllow: GET, HEAD\r\n")
-        );
+        assert!(String::from_utf8(out).unwrap().contains("\r\nAllow: GET, HEAD\r\n"));
     }
 
     #[test]
@@ -280,22 +214,13 @@ mod tests {
         let mut out = b"before".to_vec();
         assert_eq!(ANSWER.page(&mut out, b"<p>"), 3);
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.starts_with("beforeHTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\n<p>"),
-            "{text}"
-        );
-        assert!(
-            text.contains("\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 3\r\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("beforeHTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\n<p>"), "{text}");
+        assert!(text.contains("\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 3\r\n"), "{text}");
 
         let mut out = Vec::new();
         ANSWER.redirect(&mut out, b"/a/?b");
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.starts_with("HTTP/1.1 301 Moved Permanently\r\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("HTTP/1.1 301 Moved Permanently\r\n"), "{text}");
         assert!(text.contains("\r\nLocation: /a/?b\r\n"), "{text}");
     }
 
@@ -306,17 +231,8 @@ mod tests {
             (Connection::KeepAliveSaid, Some("Connection: keep-alive")),
             (Connection::Close, Some("Connection: close")),
         ] {
-            let (_, head) = file_head(
-                Response {
-                    connection,
-                    ..ANSWER
-                },
-                &Answer::Whole,
-            );
-            assert_eq!(
-                head.lines().find(|line| line.starts_with("Connection")),
-                line
-            );
+            let (_, head) = file_head(Response { connection, ..ANSWER }, &Answer::Whole);
+            assert_eq!(head.lines().find(|line| line.starts_with("Connection")), line);
         }
     }
 }

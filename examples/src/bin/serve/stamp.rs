@@ -31,13 +31,7 @@ pub enum Answer {
 impl Stamp {
     /// Of a file of `length` bytes, from its metadata.
     pub fn new(length: u64, modified: SystemTime, inode: u64) -> Self {
-        Self {
-            length,
-            modified: modified
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default(),
-            inode,
-        }
+        Self { length, modified: modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(), inode }
     }
 
     /// When the file was changed last, in whole seconds after the start of 1970, but never after `now`: a date in the
@@ -50,27 +44,16 @@ impl Stamp {
     ///
     /// Two changes to one file within a tick of the file system's clock that keep its length have the same name.
     pub fn etag(&self) -> String {
-        format!(
-            "\"{:x}-{:x}-{:x}\"",
-            self.inode,
-            self.length,
-            self.modified.as_nanos()
-        )
+        format!("\"{:x}-{:x}-{:x}\"", self.inode, self.length, self.modified.as_nanos())
     }
 
     /// What `request` gets, at this moment. RFC 9110, section 13.2.2, of which a server of files needs these steps:
     /// has the client got it already; and if not, is the range it asks for one of the file it knows.
     pub fn answer(&self, request: &Request<'_>, now_seconds: u64) -> Answer {
-        let Conditions {
-            range,
-            if_range,
-            if_none_match,
-            if_modified_since,
-        } = request.conditions;
+        let Conditions { range, if_range, if_none_match, if_modified_since } = request.conditions;
         let unchanged = match (if_none_match, if_modified_since) {
             (Some(tags), _) => self.is_among(tags),
-            (None, Some(date)) => http_date::parse(date)
-                .is_some_and(|date| self.modified_seconds(now_seconds) <= date),
+            (None, Some(date)) => http_date::parse(date).is_some_and(|date| self.modified_seconds(now_seconds) <= date),
             (None, None) => false,
         };
         if unchanged {
@@ -119,22 +102,11 @@ mod tests {
     const EARLIER: &[u8] = b"Sun, 06 Nov 1994 08:49:36 GMT";
 
     fn stamp() -> Stamp {
-        Stamp::new(
-            100,
-            SystemTime::UNIX_EPOCH + Duration::new(MODIFIED, 5),
-            0x2a,
-        )
+        Stamp::new(100, SystemTime::UNIX_EPOCH + Duration::new(MODIFIED, 5), 0x2a)
     }
 
     fn answer(method: Method<'_>, conditions: Conditions<'_>) -> Answer {
-        let request = Request {
-            method,
-            target: "/",
-            is_http_1_0: false,
-            keeps_alive: true,
-            conditions,
-            head_bytes: 1,
-        };
+        let request = Request { method, target: "/", is_http_1_0: false, keeps_alive: true, conditions, head_bytes: 1 };
         stamp().answer(&request, NOW)
     }
 
@@ -151,16 +123,8 @@ mod tests {
             (EARLIER, Answer::Whole),
             (b"yesterday", Answer::Whole),
         ] {
-            let conditions = Conditions {
-                if_modified_since: Some(date),
-                ..Conditions::default()
-            };
-            assert_eq!(
-                answer(Method::Get, conditions),
-                expected,
-                "{}",
-                date.escape_ascii()
-            );
+            let conditions = Conditions { if_modified_since: Some(date), ..Conditions::default() };
+            assert_eq!(answer(Method::Get, conditions), expected, "{}", date.escape_ascii());
         }
     }
 
@@ -187,16 +151,10 @@ mod tests {
 
     #[test]
     fn a_range_is_served_to_get_alone() {
-        let conditions = || Conditions {
-            range: Some(b"bytes=10-19"),
-            ..Conditions::default()
-        };
+        let conditions = || Conditions { range: Some(b"bytes=10-19"), ..Conditions::default() };
         assert_eq!(answer(Method::Get, conditions()), Answer::Part(10..20));
         assert_eq!(answer(Method::Head, conditions()), Answer::Whole);
-        let beyond = Conditions {
-            range: Some(b"bytes=100-"),
-            ..Conditions::default()
-        };
+        let beyond = Conditions { range: Some(b"bytes=100-"), ..Conditions::default() };
         assert_eq!(answer(Method::Get, beyond), Answer::Unsatisfiable);
     }
 
@@ -212,17 +170,9 @@ mod tests {
             (LATER.to_vec(), Answer::Whole),
             (EARLIER.to_vec(), Answer::Whole),
         ] {
-            let conditions = Conditions {
-                range: Some(b"bytes=10-19"),
-                if_range: Some(&validator),
-                ..Conditions::default()
-            };
-            assert_eq!(
-                answer(Method::Get, conditions),
-                expected,
-                "{}",
-                validator.escape_ascii()
-            );
+            let conditions =
+                Conditions { range: Some(b"bytes=10-19"), if_range: Some(&validator), ..Conditions::default() };
+            assert_eq!(answer(Method::Get, conditions), expected, "{}", validator.escape_ascii());
         }
     }
 

@@ -70,10 +70,7 @@ mod tests {
         ] {
             let (code, phrase) = status.text().split_once(' ').unwrap();
             assert_eq!(code, status.code());
-            assert!(
-                code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()),
-                "{status:?}"
-            );
+            assert!(code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()), "{status:?}");
             assert!(!phrase.is_empty(), "{status:?}");
         }
     }

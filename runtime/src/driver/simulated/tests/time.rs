@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+
 use super::*;
 
 /// Catches: a wait that sleeps in real time, or that stops short of its moment.
@@ -66,23 +68,39 @@ fn waiting_for_nothing_is_an_error_that_names_what_waits() {
 #[test]
 fn time_stands_still_while_another_thread_works() {
     let inbox = Inbox::new().unwrap();
-    let busy = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let is_busy = Arc::clone(&busy);
-    let driver = Simulated::new(1, Faults::none(), Arc::clone(&inbox))
-        .with_helpers(move || is_busy.load(std::sync::atomic::Ordering::SeqCst));
+    let busy = Rc::new(Cell::new(true));
+    let is_busy = busy.clone();
+    let driver = Simulated::new(1, Faults::none(), inbox).with_helpers(move || is_busy.get());
     let mut machine = Machine::with(driver);
     let began = machine.driver.now();
-    let helper = std::thread::spawn(move || {
-        busy.store(false, std::sync::atomic::Ordering::SeqCst);
-        inbox.notify_only();
-    });
     let until = began + Duration::from_secs(60);
-    // The helper may be done before the first wait, which then goes on to the timer as it should.
-    while machine.driver.now() < until {
-        let was_busy = (machine.driver.are_helpers_busy)();
-        let before = machine.driver.now();
-        machine.wait(Park::Until(Some(until))).unwrap();
-        assert!(!(machine.driver.are_helpers_busy)() || machine.driver.now() == before, "busy: {was_busy}");
+    for _ in 0..3 {
+        assert_eq!(machine.wait(Park::Until(Some(until))).unwrap(), 0);
+        assert_eq!(machine.driver.now(), began);
     }
-    helper.join().unwrap();
+    busy.set(false);
+    machine.wait(Park::Until(Some(until))).unwrap();
+    assert_eq!(machine.driver.now(), until);
+}
+
+/// Catches: a wait that does not watch the inbox, or sees the same ring of its bell for ever.
+#[test]
+fn a_thread_that_works_rings_and_is_heard_once() {
+    let inbox = Inbox::new().unwrap();
+    let driver = Simulated::new(1, Faults::none(), Arc::clone(&inbox)).with_helpers(|| true);
+    let mut machine = Machine::with(driver);
+    for _ in 0..3 {
+        assert!(inbox.prepare_to_park());
+        let helper = Arc::clone(&inbox);
+        std::thread::spawn(move || helper.notify_only()).join().unwrap();
+        machine.wait(Park::Until(None)).unwrap();
+        assert!(!is_rung(&inbox), "heard, and silent again");
+        inbox.unparked();
+    }
+}
+
+fn is_rung(inbox: &Inbox) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(inbox.eventfd(), PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&now)).unwrap() == 1
 }

@@ -1,0 +1,78 @@
+//! What is made of ops works on a simulated kernel too, whose replies come late and in another order.
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Waker};
+
+/// A name that nobody else has, neither here nor in a simulated `/tmp`.
+fn fresh_name() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(format!("/tmp/gimmal-fs-every-{}-{number}", std::process::id()))
+}
+
+/// The simulated kernel keeps its files to itself.
+fn clean_up(path: PathBuf) {
+    let _not_there_if_simulated = std::fs::remove_file(path);
+}
+
+#[runtime::test(driver = each)]
+async fn what_is_written_is_read() {
+    let path = fresh_name();
+    let contents: Vec<u8> = (0..600_000_u32).map(|at| at.wrapping_mul(31).to_le_bytes()[1]).collect();
+    fs::write(&path, &contents).await.unwrap();
+    assert!(fs::read(&path).await.unwrap() == contents);
+    assert_eq!(fs::metadata(&path).await.unwrap().len(), 600_000);
+
+    let file = fs::File::open(&path).await.unwrap();
+    let ((), end) = file.read_exact_at_owned(vec![0; 100_000], 500_000).await.unwrap();
+    assert!(end == contents[500_000..]);
+    let mut read = Vec::new();
+    assert_eq!(file.read_to_end(&mut read).await.unwrap(), 600_000);
+    assert!(read == contents);
+    assert_eq!(file.write(b"x").await.unwrap_err().raw_os_error(), Some(9), "EBADF: it is open to read");
+    file.close().await.unwrap();
+
+    assert_eq!(fs::File::create_new(&path).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(fs::File::open(path.join("below")).await.unwrap_err().kind(), ErrorKind::NotADirectory);
+    clean_up(path);
+}
+
+/// Catches: a later write that does not wait for a dropped one; a dropped write that is cancelled.
+#[runtime::test(driver = each, seeds = 200)]
+async fn dropped_writes_are_written_whole_and_overwrite_nothing_later() {
+    let path = fresh_name();
+    let file = fs::File::create(&path).await.unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    for round in 0..20_u8 {
+        assert!(pin!(file.write_at_owned(vec![b'-'; 5_000], 0)).poll(&mut context).is_pending());
+        file.write_all_at(&[round; 100], 2_000).await.unwrap();
+        let found = fs::read(&path).await.unwrap();
+        assert_eq!(found.len(), 5_000, "round {round}: the dropped write is cut");
+        assert_eq!(found[2_000..2_100], [round; 100], "round {round}: the dropped write came later");
+    }
+    file.close().await.unwrap();
+    clean_up(path);
+}
+
+/// Catches: a turn that ends with the future; an `abandon` that does not seek back.
+#[runtime::test(driver = each, seeds = 200)]
+async fn a_dropped_read_loses_nothing() {
+    let path = fresh_name();
+    let contents: Vec<u8> = (0..10_000_u32).map(|at| at.wrapping_mul(7).to_le_bytes()[0]).collect();
+    fs::write(&path, &contents).await.unwrap();
+    let file = fs::File::open(&path).await.unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut read = Vec::new();
+    while read.len() < contents.len() {
+        assert!(pin!(file.read_owned(vec![0; 300])).poll(&mut context).is_pending() || !read.is_empty());
+        let (n, buf) = file.read_owned([0; 111]).await.unwrap();
+        assert!(n > 0, "an end at {}", read.len());
+        read.extend_from_slice(&buf[..n]);
+    }
+    assert!(read == contents);
+    clean_up(path);
+}
