@@ -1,8 +1,9 @@
 //! Reading and writing allocate nothing, once they are under way.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../runtime/tests/common/counting.rs"]
+mod counting;
 
+use counting::{Counting, asked};
 use runtime::{Builder, Choice};
 
 #[path = "common/folder.rs"]
@@ -10,29 +11,8 @@ mod folder;
 
 use folder::Folder;
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: it wants an allocator that keeps to the layouts it is given and does not unwind. Each method hands its arguments on to
-// the system's allocator, which does; counting neither allocates nor panics.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _at_the_end_of_a_thread = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: our caller promises what `alloc` of the system wants: a layout of at least one byte.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: our caller promises that `memory` came from `alloc` above with this layout, and so from the system.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: Counting = Counting;
 
 const ROUNDS: usize = 1000;
 
@@ -50,7 +30,7 @@ fn reads_and_writes_allocate_nothing_in_steady_state() {
         let mut lent = vec![0; 4096];
         let mut allocations = Vec::with_capacity(ROUNDS);
         for round in 0..ROUNDS {
-            let before = ALLOCATIONS.get();
+            let before = asked();
             let offset = (round % 16 * 4096) as u64;
             let (n, buf) = file.read_at_owned(given.take().unwrap(), offset).await.unwrap();
             assert_eq!(n, 4096);
@@ -60,7 +40,7 @@ fn reads_and_writes_allocate_nothing_in_steady_state() {
             file.rewind().await.unwrap();
             file.read_exact(&mut lent).await.unwrap();
             given = Some(file.read_owned(given.take().unwrap()).await.unwrap().1);
-            allocations.push(ALLOCATIONS.get() - before);
+            allocations.push(asked() - before);
         }
         assert_eq!(allocations[ROUNDS / 10..].iter().sum::<u64>(), 0, "of each round: {:?}", &allocations[..50]);
     });

@@ -196,11 +196,11 @@ async fn a_dropped_open_leaks_no_descriptor() {
             drop(open);
             nothing_in_flight().await;
         }
-        assert_eq!(descriptors_of(folder.path()), 0, "round {round}");
+        assert_eq!(descriptors_of(&folder), 0, "round {round}");
     }
     for _ in 0..200 {
         drop(fs::File::open(folder.file("file")).await.unwrap());
-        assert_eq!(descriptors_of(folder.path()), 0, "a drop with nothing in flight closes at once");
+        assert_eq!(descriptors_of(&folder), 0, "a drop with nothing in flight closes at once");
     }
 }
 
@@ -224,7 +224,7 @@ async fn closing_waits_for_what_was_dropped() {
             std.read_to_end(&mut found).unwrap();
             assert!(found == digits(found.len()));
         }
-        assert_eq!(descriptors_of(folder.path()), 0, "round {round}");
+        assert_eq!(descriptors_of(&folder), 0, "round {round}");
         assert_eq!(std::fs::metadata(folder.file("file")).unwrap().len(), 100_000 + 10 * (round + 1));
     }
 }

@@ -91,56 +91,9 @@ async fn random_operations_do_what_std_does() {
 
 async fn step_on_both(what: &str, random: &mut Random, ours: &fs::File, mut std: &std::fs::File) {
     let offset = random.below(40_000);
-    let len = random.below(10_000);
     match random.below(12) {
-        0 => {
-            let (mut a, mut b) = (vec![0; len as usize], vec![0; len as usize]);
-            same(what, ours.read_exact(&mut a).await, std.read_exact(&mut b));
-            assert_eq!(a, b, "{what}: read_exact");
-        }
-        1 => {
-            let buf = vec![0; len as usize + 1];
-            let mut expected = buf.clone();
-            let n = std.read(&mut expected).unwrap();
-            let (mut m, mut got) = ours.read_owned(buf).await.unwrap();
-            // Only a part may have been in memory; but something was, unless this is the end.
-            while 0 < m && m < n {
-                let (more, rest) = ours.read_owned(got.slice(m..)).await.unwrap();
-                assert!(more > 0, "{what}: an end at {m} of {n}");
-                (m, got) = (m + more, rest.into_inner());
-            }
-            assert_eq!((m, &got[..m]), (n, &expected[..n]), "{what}: read_owned");
-        }
-        2 => {
-            let bytes = random.bytes(10_000);
-            same(what, ours.write_all(&bytes).await, std.write_all(&bytes));
-        }
-        3 => {
-            let bytes = random.bytes(10_000);
-            std.write_all(&bytes).unwrap();
-            ours.write_all_owned(bytes).await.unwrap();
-        }
-        4 => {
-            let (mut a, mut b) = (vec![0; len as usize], vec![0; len as usize]);
-            same(what, ours.read_exact_at(&mut a, offset).await, std.read_exact_at(&mut b, offset));
-            assert_eq!(a, b, "{what}: read_exact_at");
-        }
-        5 => {
-            let mut expected = vec![0; len as usize];
-            let read = std.read_exact_at(&mut expected, offset);
-            let given = ours.read_exact_at_owned(vec![0; len as usize], offset).await;
-            let given = given.map(|((), buf)| assert_eq!(buf, expected, "{what}: read_exact_at_owned"));
-            same(what, given.map_err(io::Error::from), read);
-        }
-        6 => {
-            let bytes = random.bytes(10_000);
-            same(what, ours.write_all_at(&bytes, offset).await, std.write_all_at(&bytes, offset));
-        }
-        7 => {
-            let bytes = random.bytes(10_000);
-            std.write_all_at(&bytes, offset).unwrap();
-            ours.write_all_at_owned(bytes, offset).await.unwrap();
-        }
+        0..4 => step_at_the_cursor(what, random, ours, std).await,
+        4..8 => step_at_an_offset(what, random, ours, std, offset).await,
         8 => {
             same(what, ours.set_len(offset).await, std.set_len(offset));
         }
@@ -164,6 +117,66 @@ async fn step_on_both(what: &str, random: &mut Random, ours: &fs::File, mut std:
     }
     let positions = (ours.stream_position().await.unwrap(), std.stream_position().unwrap());
     assert_eq!(positions.0, positions.1, "{what}: the cursor");
+}
+
+async fn step_at_the_cursor(what: &str, random: &mut Random, ours: &fs::File, mut std: &std::fs::File) {
+    let len = random.below(10_000);
+    match random.below(4) {
+        0 => {
+            let (mut a, mut b) = (vec![0; len as usize], vec![0; len as usize]);
+            same(what, ours.read_exact(&mut a).await, std.read_exact(&mut b));
+            assert_eq!(a, b, "{what}: read_exact");
+        }
+        1 => {
+            let buf = vec![0; len as usize + 1];
+            let mut expected = buf.clone();
+            let n = std.read(&mut expected).unwrap();
+            let (mut m, mut got) = ours.read_owned(buf).await.unwrap();
+            // Only a part may have been in memory; but something was, unless this is the end.
+            while 0 < m && m < n {
+                let (more, rest) = ours.read_owned(got.slice(m..)).await.unwrap();
+                assert!(more > 0, "{what}: an end at {m} of {n}");
+                (m, got) = (m + more, rest.into_inner());
+            }
+            assert_eq!((m, &got[..m]), (n, &expected[..n]), "{what}: read_owned");
+        }
+        2 => {
+            let bytes = random.bytes(10_000);
+            same(what, ours.write_all(&bytes).await, std.write_all(&bytes));
+        }
+        _ => {
+            let bytes = random.bytes(10_000);
+            std.write_all(&bytes).unwrap();
+            ours.write_all_owned(bytes).await.unwrap();
+        }
+    }
+}
+
+async fn step_at_an_offset(what: &str, random: &mut Random, ours: &fs::File, std: &std::fs::File, offset: u64) {
+    let len = random.below(10_000);
+    match random.below(4) {
+        0 => {
+            let (mut a, mut b) = (vec![0; len as usize], vec![0; len as usize]);
+            same(what, ours.read_exact_at(&mut a, offset).await, std.read_exact_at(&mut b, offset));
+            assert_eq!(a, b, "{what}: read_exact_at");
+        }
+        1 => {
+            let mut expected = vec![0; len as usize];
+            let read = std.read_exact_at(&mut expected, offset);
+            let given = ours.read_exact_at_owned(vec![0; len as usize], offset).await;
+            let given = given.map(|((), buf)| assert_eq!(buf, expected, "{what}: read_exact_at_owned"));
+            same(what, given.map_err(io::Error::from), read);
+        }
+        2 => {
+            let bytes = random.bytes(10_000);
+            same(what, ours.write_all_at(&bytes, offset).await, std.write_all_at(&bytes, offset));
+        }
+        _ => {
+            let bytes = random.bytes(10_000);
+            std.write_all_at(&bytes, offset).unwrap();
+            ours.write_all_at_owned(bytes, offset).await.unwrap();
+        }
+    }
 }
 
 /// The same value, or the same error in kind, number and text. Both values are given back.
@@ -194,7 +207,7 @@ async fn metadata_is_the_same_field_by_field() {
     std::os::unix::fs::symlink(&file, folder.file("link")).unwrap();
     std::fs::hard_link(&file, folder.file("second name")).unwrap();
     let link = folder.file("link");
-    for path in [&*file, folder.path(), &*link, Path::new("/dev/null"), Path::new("/proc/self/stat")] {
+    for path in [&*file, &*folder, &*link, Path::new("/dev/null"), Path::new("/proc/self/stat")] {
         let what = path.display().to_string();
         compare(&what, &fs::metadata(path).await.unwrap(), &std::fs::metadata(path).unwrap());
         compare(&what, &fs::symlink_metadata(path).await.unwrap(), &std::fs::symlink_metadata(path).unwrap());
@@ -249,12 +262,12 @@ async fn a_directory_lists_what_std_lists() {
     let folder = Folder::new();
     std::fs::create_dir(folder.file("folder")).unwrap();
     std::os::unix::fs::symlink("nowhere", folder.file("link")).unwrap();
-    std::fs::write(folder.path().join(OsStr::from_bytes(b"not \xff utf-8")), "").unwrap();
+    std::fs::write(folder.join(OsStr::from_bytes(b"not \xff utf-8")), "").unwrap();
     std::fs::write(folder.file("line\nbreak"), "").unwrap();
     for number in 0..600 {
         std::fs::write(folder.file(&format!("file {number}")), "").unwrap();
     }
-    let mut expected: Vec<_> = std::fs::read_dir(folder.path())
+    let mut expected: Vec<_> = std::fs::read_dir(&*folder)
         .unwrap()
         .map(|entry| {
             use std::os::unix::fs::DirEntryExt;
@@ -271,7 +284,7 @@ async fn a_directory_lists_what_std_lists() {
         })
         .collect();
     let mut listed = Vec::new();
-    let mut entries = fs::read_dir(folder.path()).await.unwrap();
+    let mut entries = fs::read_dir(&*folder).await.unwrap();
     while let Some(entry) = entries.next().await {
         let entry = entry.unwrap();
         let kind = entry.file_type().await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::path::PathBuf;
 
 #[macro_use]
@@ -50,18 +51,15 @@ async fn paths_fail_as_in_std() {
         same(&what, fs::read(path).await, std::fs::read(path));
         same(&what, fs::read_dir(path).await, std::fs::read_dir(path));
     }
-    let directory = folder.path();
+    let directory: &Path = &folder;
     same("write a directory", fs::File::create(directory).await, std::fs::File::create(directory));
     same("read a directory", fs::read(directory).await, std::fs::read(directory));
     same("list a file", fs::read_dir(folder.file("file")).await, std::fs::read_dir(folder.file("file")));
     if rustix::process::geteuid().is_root() {
         println!("skipped: root may open what has no permissions");
     } else {
-        std::fs::set_permissions(
-            folder.file("file"),
-            fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0)),
-        )
-        .unwrap();
+        let nothing = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+        std::fs::set_permissions(folder.file("file"), nothing).unwrap();
         same("no permission", fs::File::open(folder.file("file")).await, std::fs::File::open(folder.file("file")));
     }
 }

@@ -1,40 +1,14 @@
 //! What a connection costs the allocator once it runs: nothing. Alone in its process, whose allocations it counts.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../../runtime/tests/common/counting.rs"]
+mod counting;
+
 use std::cell::Cell;
 use std::future::Future;
 
+use counting::{Counting, asked};
 use net::{TcpListener, TcpStream};
 use runtime::{Builder, Choice};
-
-/// The system's, and a count of how often each thread asked it for memory.
-struct Counting;
-
-thread_local! {
-    static ASKED: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: `GlobalAlloc` wants blocks of the layout asked for, and back only what it gave: all of that is the system's
-// allocator's, which gets each call unchanged. Counting neither allocates nor unwinds: the cell is made without a
-// destructor, at compile time.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.set(ASKED.get() + 1);
-        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps `dealloc`'s contract, which is the same.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ASKED.set(ASKED.get() + 1);
-        // SAFETY: the caller keeps `realloc`'s contract, which is the same.
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -48,11 +22,11 @@ async fn allocations<F: Future<Output = ()>>(mut round: impl FnMut() -> F) -> u6
     for _round in 0..WARM_UP {
         round().await;
     }
-    let before = ASKED.get();
+    let before = asked();
     for _round in 0..ROUNDS {
         round().await;
     }
-    ASKED.get() - before
+    asked() - before
 }
 
 fn on_each_driver(test: impl AsyncFn()) {
@@ -112,9 +86,9 @@ fn an_accepted_connection_takes_one_allocation() {
         let accept = async || {
             // std's, so that the client's allocations are not counted.
             let _client = std::net::TcpStream::connect(address).unwrap();
-            let before = ASKED.get();
+            let before = asked();
             drop(listener.accept().await.unwrap());
-            taken.set(taken.get() + ASKED.get() - before);
+            taken.set(taken.get() + asked() - before);
         };
         allocations(accept).await;
         taken.set(0);

@@ -8,14 +8,13 @@
 //! One [pool](pool) serves all cores of a runtime. It is also where the fallback driver sends what epoll cannot wait for.
 
 mod call;
-mod pool;
+pub(crate) mod pool;
 #[cfg(test)]
 mod tests;
 
 use std::future::pending;
 
 use self::call::{Call, Closed};
-pub(crate) use self::pool::{Job, Pool, QUEUE_MAX, Refused, THREADS_MAX};
 use crate::core;
 use crate::task::{self, JoinHandle};
 

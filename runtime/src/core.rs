@@ -13,8 +13,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
-use crate::blocking::Pool;
+use crate::blocking::pool::Pool;
 use crate::buf::pool::{Buffers, Take};
 use crate::driver::simulated::handle::World;
 use crate::driver::{Driver, Park};
@@ -25,7 +26,6 @@ use crate::metrics::Metrics;
 use crate::op::{Op, Reply, Request, StreamOp};
 use crate::task::{Notify, Tasks, contain};
 use crate::time::wheel::{TimerKey, Wheel};
-use crate::time::{Duration, Instant};
 
 thread_local! {
     /// The core that runs on this thread now. Its owner is the `Runtime`: the end of a thread frees nothing here.
@@ -374,7 +374,7 @@ fn with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> R {
 
 /// For what is dropped anywhere, also where the runtime is gone: then its ops have ended with it.
 fn try_with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(|core| act(core))).ok().flatten()
+    CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(act)).ok().flatten()
 }
 
 #[inline]

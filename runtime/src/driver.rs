@@ -24,7 +24,6 @@ pub(crate) mod setup;
 pub(crate) mod simulated;
 
 /// Who services this core's requests.
-#[expect(clippy::large_enum_variant, reason = "there is one a core, and the ring is the one that must be near")]
 pub(crate) enum Driver {
     Ring(ring::Ring),
     Fallback(fallback::Fallback),

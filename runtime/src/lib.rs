@@ -33,8 +33,8 @@
 //! | see who runs when | `executor.rs` (the loop), `core.rs` (what a core owns), `task.rs`, `inbox.rs` (other threads) |
 //! | find a limit | [`Builder`] |
 //!
-//! Layers, arrows to the right only: `net, fs ─► runtime ─► executor ─► task, time, inbox, inflight ─► core ─► slots,
-//! held, driver, blocking ─► op ─► fd, buf`. `op` knows no driver and no task; no driver matches on a request, except the
+//! Layers, arrows to the right only: `net, fs ─► runtime ─► executor ─► time, inflight, blocking, call ─► core ─► slots,
+//! held, driver ─► task, inbox, the pool ─► op ─► fd, buf`. `op` knows no driver and no task; no driver matches on a request, except the
 //! simulated one, which *is* a kernel.
 //!
 //! # Invariants

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::blocking::{Pool, QUEUE_MAX, THREADS_MAX};
+use crate::blocking::pool::{Pool, QUEUE_MAX, THREADS_MAX};
 use crate::core::Core;
 use crate::driver::Driver;
 use crate::driver::fallback::Fallback;

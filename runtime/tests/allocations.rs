@@ -1,12 +1,15 @@
 //! What a warm runtime allocates: nothing, on the ring. The fallback's numbers are printed, and bounded.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "common/counting.rs"]
+mod counting;
+
 use std::cell::Cell;
 use std::env;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use counting::{Counting, asked};
 use runtime::fd::SharedFd;
 use runtime::op::Nop;
 use runtime::op::file::{Position, Read};
@@ -14,39 +17,6 @@ use runtime::op::socket::{Recv, Send};
 use runtime::time::{Duration, now, sleep_until, timeout};
 use runtime::{Builder, Choice, spawn, submit, yield_now};
 use rustix::net::{RecvFlags, SendFlags};
-
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that ends may allocate when its counter is gone.
-    let _ending = ALLOCATED.try_with(|allocated| allocated.set(allocated.get() + 1));
-}
-
-// SAFETY: `GlobalAlloc` wants an allocator that keeps its contract and does not unwind. All is `System`'s, which does;
-// counting touches a thread's own plain cell without a destructor, which neither allocates nor panics.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps `alloc`'s contract, a size above 0, which is `System`'s.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, len: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps `realloc`'s contract, and the block came from `System`, as all here do.
-        unsafe { System.realloc(block, layout, len) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps `dealloc`'s contract, and the block came from `System`, as all here do.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -59,11 +29,11 @@ async fn per_round<F: Future>(mut round: impl FnMut() -> F) -> f64 {
     for _round in 0..WARM_UP {
         round().await;
     }
-    let before = ALLOCATED.get();
+    let before = asked();
     for _round in 0..MEASURED {
         round().await;
     }
-    let allocated = u32::try_from(ALLOCATED.get() - before).unwrap();
+    let allocated = u32::try_from(asked() - before).unwrap();
     f64::from(allocated) / f64::from(u32::try_from(MEASURED).unwrap())
 }
 

@@ -84,12 +84,12 @@ impl Future for Take {
         let mut waiting = self.shelf.waiting.borrow_mut();
         let place = waiting.iter().position(|(ticket, _)| Some(*ticket) == self.ticket);
         let is_called = self.ticket.is_some() && place.is_none();
-        if is_called || waiting.is_empty() {
-            if let Some(memory) = self.shelf.try_take() {
-                drop(waiting);
-                self.ticket = None;
-                return Poll::Ready(Piece::new(self.shelf.clone(), memory, self.len));
-            }
+        if (is_called || waiting.is_empty())
+            && let Some(memory) = self.shelf.try_take()
+        {
+            drop(waiting);
+            self.ticket = None;
+            return Poll::Ready(Piece::new(self.shelf.clone(), memory, self.len));
         }
         match place {
             Some(place) => {

@@ -32,7 +32,7 @@ use rustix::io::Errno;
 use self::errands::{Errand, Errands};
 use self::watch::Watch;
 use super::{Counters, Park};
-use crate::blocking::Pool;
+use crate::blocking::pool::Pool;
 use crate::inbox::Inbox;
 use crate::inflight::held::{Came, Lent};
 use crate::inflight::slots::{Event, Key};

@@ -343,8 +343,10 @@ impl Ring {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        let mut argument = io_uring_getevents_arg::default();
-        argument.ts = io_uring_ptr::new((&raw const until).cast_mut().cast());
+        let argument = io_uring_getevents_arg {
+            ts: io_uring_ptr::new((&raw const until).cast_mut().cast()),
+            ..Default::default()
+        };
         let flags = self.enter_flags | IoringEnterFlags::EXT_ARG;
         // SAFETY: as in `enter_plain`.
         let fd = unsafe { BorrowedFd::borrow_raw(self.enter_fd) };

@@ -242,6 +242,7 @@ impl Tasks {
     }
 
     /// How other threads reach this core.
+    #[cfg(test)]
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
     }

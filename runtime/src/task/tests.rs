@@ -1,9 +1,13 @@
-//! What tasks promise. `promises` on one thread, `threads` on several, `models` under loom.
+//! What tasks promise. `promises` on one thread, `ends` when the core goes, `threads` on several, `models` under loom.
 
+#[cfg(not(loom))]
+mod ends;
 #[cfg(loom)]
 mod models;
 #[cfg(not(loom))]
 mod promises;
+#[cfg(not(loom))]
+mod support;
 #[cfg(not(loom))]
 mod threads;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use runtime::simulated::{self, Faults};
+use runtime::simulated::Faults;
 use runtime::time::{Duration, now, timeout};
 use runtime::{Builder, Choice, Runtime, metrics};
 
@@ -103,6 +103,10 @@ async fn live(row: Row, state: State, driver: Driver, tally: &Tally) -> Result<R
         return Err("it waits for nothing that could come in between");
     }
     let fate = match state {
+        State::Forgotten | State::RuntimeDropped | State::Outlived => {
+            let set = Scene { future, waits, finishes, feed, after };
+            return Ok(leave_to_the_end(state, driver, set).await);
+        }
         State::Awaited => {
             if waits {
                 assert!(poll_once(&mut future).await.is_pending());
@@ -141,26 +145,6 @@ async fn live(row: Row, state: State, driver: Driver, tally: &Tally) -> Result<R
             drop(future);
             return over(Fate::Done, after).await;
         }
-        State::Forgotten => {
-            let bell = Bell::ringing(&waker().await);
-            assert!(poll_with(&mut future, &bell).is_pending());
-            std::mem::forget(future);
-            feed();
-            bell.wait().await;
-            return Ok(Rest { outlives: None, last: last(driver, Fate::Done, || {}, after) });
-        }
-        State::RuntimeDropped | State::Outlived => {
-            assert!(poll_once(&mut future).await.is_pending());
-            runtime::yield_now().await;
-            let outlives = if state == State::Outlived {
-                Some(future)
-            } else {
-                drop(runtime::spawn(future));
-                None
-            };
-            let fate = if waits { Fate::Cancelled } else { Fate::Either };
-            return Ok(Rest { outlives, last: last(driver, fate, feed, after) });
-        }
     };
     // What finishes must be fed to end; of the rest nothing is in flight before anything comes.
     if finishes && waits {
@@ -170,6 +154,29 @@ async fn live(row: Row, state: State, driver: Driver, tally: &Tally) -> Result<R
     settle().await;
     feed();
     over(fate, after).await
+}
+
+/// What nobody waits for when the runtime ends.
+async fn leave_to_the_end(state: State, driver: Driver, set: Scene) -> Rest {
+    let Scene { mut future, waits, feed, after, .. } = set;
+    if state == State::Forgotten {
+        let bell = Bell::ringing(&waker().await);
+        assert!(poll_with(&mut future, &bell).is_pending());
+        std::mem::forget(future);
+        feed();
+        bell.wait().await;
+        return Rest { outlives: None, last: last(driver, Fate::Done, || {}, after) };
+    }
+    assert!(poll_once(&mut future).await.is_pending());
+    runtime::yield_now().await;
+    let outlives = if state == State::Outlived {
+        Some(future)
+    } else {
+        drop(runtime::spawn(future));
+        None
+    };
+    let fate = if waits { Fate::Cancelled } else { Fate::Either };
+    Rest { outlives, last: last(driver, fate, feed, after) }
 }
 
 /// All that can be known while the runtime lives.

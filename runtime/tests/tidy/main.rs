@@ -93,10 +93,12 @@ fn read_workspace() -> Vec<Source> {
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for path in entries(&folder) {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path.ends_with(".git") {
+                continue;
+            }
             if path.is_dir() {
                 // Cargo marks the folder that it builds in by this file.
-                if name != ".git" && !path.join("CACHEDIR.TAG").exists() {
+                if !path.join("CACHEDIR.TAG").exists() {
                     folders.push(path);
                 }
             } else if let Ok(text) = fs::read_to_string(&path) {

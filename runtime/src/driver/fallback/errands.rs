@@ -13,7 +13,7 @@ use std::task::{Wake, Waker};
 
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::blocking::{Job, Pool, Refused};
+use crate::blocking::pool::{Job, Pool, Refused};
 use crate::inbox::Inbox;
 use crate::inflight::held::{Answer, Lent};
 use crate::inflight::slots::Key;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Fallback;
-use crate::blocking::Pool;
+use crate::blocking::pool::Pool;
 use crate::driver::Park;
 use crate::fd::SharedFd;
 use crate::inbox::Inbox;

@@ -13,7 +13,7 @@ use crate::{
 };
 use std::{
     marker::PhantomData,
-    mem::{self, ManuallyDrop, MaybeUninit},
+    mem::{ManuallyDrop, MaybeUninit},
     ptr::NonNull,
     rc::Rc,
     task::{Poll, Waker},
@@ -23,8 +23,9 @@ use std::{
 pub(in crate::task) struct Handle<T> {
     /// Borrows the local side's reference, which is kept while the handle lives. Not dropped with the handle.
     task: ManuallyDrop<Shared>,
-    /// Hands out a `T`; `Send` and `Sync` only as said below.
-    _stays_and_hands_out: PhantomData<(fn() -> T, *mut ())>,
+    _hands_out: PhantomData<fn() -> T>,
+    /// `Send` and `Sync` only as said below.
+    _stays: PhantomData<*mut ()>,
 }
 
 // SAFETY: all that a handle reaches beyond what a `Shared` does is the output, a `T`, which it takes or drops on the
@@ -40,7 +41,8 @@ impl<T> Handle<T> {
     /// The only handle of a live task whose output is a `T`, with `handle_alive` set while it lives.
     pub(super) unsafe fn new(header: NonNull<Header>) -> Handle<T> {
         // SAFETY: `from_raw` wants the reference to be held by somebody else: the local side, while the handle lives.
-        Handle { task: ManuallyDrop::new(unsafe { Shared::from_raw(header) }), _stays_and_hands_out: PhantomData }
+        let task = unsafe { Shared::from_raw(header) };
+        Handle { task: ManuallyDrop::new(task), _hands_out: PhantomData, _stays: PhantomData }
     }
 
     /// The output, or later a wake of `waker` (and not of those of earlier calls).
@@ -101,7 +103,7 @@ impl<T> Handle<T> {
         }
         // Foreign code, so not under the lock: the clone before, the old one's Drop after.
         let newest = waker.clone();
-        let old = mem::replace(&mut *lock(), Some(newest));
+        let old = lock().replace(newest);
         drop(old);
         true
     }

@@ -175,7 +175,10 @@ fn a_waker_may_be_used_from_eight_threads_while_its_task_and_its_core_end() {
                         for step in 0..500 {
                             match (thread + step) % 3 {
                                 0 => waker.wake_by_ref(),
-                                1 => waker.clone().wake(),
+                                1 => {
+                                    let another = waker.clone();
+                                    another.wake();
+                                }
                                 _ => drop(waker.clone()),
                             }
                         }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use super::pool::{Busy, Fifo, Scratch};
 use super::{Desk, is_cancelled, pair, received, recv};
-use crate::blocking::Pool;
+use crate::blocking::pool::Pool;
 use crate::driver::Park;
 use crate::op::Nop;
 use crate::op::path::Open;

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::{Desk, READABLE, is_cancelled, received};
-use crate::blocking::Pool;
+use crate::blocking::pool::Pool;
 use crate::driver::Park;
 use crate::fd::SharedFd;
 use crate::op::file::{Position, Read, Write};
