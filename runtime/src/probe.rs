@@ -3,11 +3,14 @@
 use std::fmt;
 
 use rustix::process::Resource;
+use rustix::thread::CapabilitySet;
 
-use crate::driver::setup::{self, Feature, Features, NoRing};
+use crate::driver::refusal::{Sizes, Surroundings, has_capability, limit, limit_in_kib};
+use crate::driver::setup::{self, Feature, Features};
 use crate::inbox::Inbox;
+use crate::runtime::Builder;
 
-/// What [`probe`] found. Printed, it is a report with the cures.
+/// What [`probe`] found. Printed, it is a report, a line for each thing found; [`cures`](Probe::cures) are what may help.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Probe {
@@ -15,23 +18,31 @@ pub struct Probe {
     pub kernel: String,
     /// What [`Choice::Auto`](crate::Choice::Auto) takes here: `ring` or `fallback`; `none` if it ends with an error.
     pub driver: &'static str,
-    /// Why there is no ring: what was tried, what the kernel said, what it likely means, what helps.
+    /// Why there is no ring: what was tried, what the kernel said, what it likely means.
     pub refusal: Option<String>,
-    /// The features of newer rings, and whether this kernel has them.
+    /// What helps: against the refusal, or against a limit that is tight. Empty: nothing needs to be done.
+    pub cures: Vec<String>,
+    /// How many entries the two queues of a ring have here, submission and completion, when nothing else is said: fewer
+    /// than [`Builder`] documents where memory is short.
+    pub sizes: Option<(u32, u32)>,
+    /// What newer rings have, and whether this one does. What is missing is done without, one by one.
     pub features: Vec<(Feature, bool)>,
     /// The sysctl `kernel.io_uring_disabled`.
     pub io_uring_disabled: String,
-    /// Whether a seccomp filter is on this process.
+    /// Whether a seccomp filter is on this thread.
     pub seccomp: String,
-    /// RLIMIT_MEMLOCK in bytes: what all rings of a user take together.
+    /// RLIMIT_MEMLOCK: what all rings of a user take together, except where CAP_IPC_LOCK lifts it.
     pub memlock: String,
     /// RLIMIT_NOFILE: how many descriptors this process may have.
     pub nofile: String,
+    /// The variables of the environment that override what programs say.
+    pub environment: Vec<(String, String)>,
 }
 
-/// Looks at what this machine offers, by trying: sets a ring up, sends a NOP through it, and closes it again.
+/// Looks at what this machine offers, by trying: sets a ring up as a runtime does, sends a NOP through it, and closes it
+/// again.
 ///
-/// Needs no runtime, and leaves none behind.
+/// Needs no runtime, and leaves none behind. The environment changes nothing here; the report tells what it would change.
 ///
 /// # Examples
 ///
@@ -40,24 +51,53 @@ pub struct Probe {
 /// ```
 #[must_use]
 pub fn probe() -> Probe {
+    let wanted = Builder::new().sizes(1);
+    let mut cures = Vec::new();
+    let mut sizes = None;
     let (driver, refusal, features) = match Inbox::new() {
-        Ok(inbox) => match setup::ring((64, 256), Features::WANTED, &inbox) {
-            Ok(ring) => ("ring", None, ring.features()),
-            Err(NoRing::Unavailable(refusal)) => ("fallback", Some(refusal.to_string()), Features::NONE),
-            Err(NoRing::Exhausted(refusal)) => ("none", Some(refusal.to_string()), Features::NONE),
+        Ok(inbox) => match setup::ring(wanted, Features::WANTED, &inbox) {
+            Ok(ring) => {
+                sizes = Some(ring.sizes());
+                ("ring", None, ring.features())
+            }
+            Err(refusal) => {
+                cures.extend_from_slice(refusal.cures());
+                (if refusal.is_denial() { "fallback" } else { "none" }, Some(refusal.reason()), Features::NONE)
+            }
         },
         Err(error) => ("none", Some(format!("eventfd(2): {error}: no core can be woken without one")), Features::NONE),
     };
+    cures.extend(sizes.and_then(|sizes| cure_for_short_memory(sizes, wanted)));
+    let around = Surroundings::look();
     Probe {
-        kernel: setup::kernel(),
+        seccomp: around.seccomp(),
+        kernel: around.kernel,
         driver,
         refusal,
+        cures,
+        sizes,
         features: Feature::ALL.into_iter().map(|feature| (feature, features.has(feature))).collect(),
-        io_uring_disabled: setup::sysctl(),
-        seccomp: setup::seccomp(),
-        memlock: setup::limit(Resource::Memlock),
-        nofile: setup::limit(Resource::Nofile),
+        io_uring_disabled: around.sysctl,
+        memlock: memlock(),
+        nofile: limit(Resource::Nofile),
+        environment: std::env::vars().filter(|(name, _)| name.starts_with("GIMMAL_")).collect(),
     }
+}
+
+fn memlock() -> String {
+    let limit = limit_in_kib(Resource::Memlock);
+    if has_capability(CapabilitySet::IPC_LOCK) { format!("{limit}, lifted by CAP_IPC_LOCK") } else { limit }
+}
+
+fn cure_for_short_memory(got: (u32, u32), wanted: Sizes) -> Option<String> {
+    (got < (wanted.entries, wanted.cq_entries)).then(|| {
+        format!(
+            "rings are smaller than they would be: each takes {} KiB, and RLIMIT_MEMLOCK is {} for all of this user's; \
+             raise it (ulimit -l, LimitMEMLOCK=)",
+            wanted.bytes() / 1024,
+            limit_in_kib(Resource::Memlock),
+        )
+    })
 }
 
 impl fmt::Display for Probe {
@@ -66,11 +106,17 @@ impl fmt::Display for Probe {
         writeln!(f, "kernel     {}", self.kernel)?;
         writeln!(f, "sysctl     kernel.io_uring_disabled is {}", self.io_uring_disabled)?;
         writeln!(f, "seccomp    {}", self.seccomp)?;
-        writeln!(f, "memlock    {} bytes for all rings of this user", self.memlock)?;
+        writeln!(f, "memlock    {}, for all rings of this user", self.memlock)?;
         writeln!(f, "nofile     {} descriptors", self.nofile)?;
+        if let Some((entries, cq_entries)) = self.sizes {
+            writeln!(f, "ring       {entries} entries to submit, {cq_entries} to complete")?;
+        }
         for (feature, is_there) in &self.features {
             let found = if *is_there { "yes" } else { "no, done without" };
-            writeln!(f, "feature    {:<16} {found}", feature.name())?;
+            writeln!(f, "feature    {:<16} ({}) {found}", feature.name(), feature.since())?;
+        }
+        for (name, value) in &self.environment {
+            writeln!(f, "override   {name}={value}")?;
         }
         match &self.refusal {
             None => write!(f, "verdict    io_uring serves"),
@@ -92,5 +138,14 @@ mod tests {
         }
         assert!(Feature::ALL.iter().all(|feature| text.contains(feature.name())));
         assert_eq!(probe.driver == "ring", probe.refusal.is_none());
+        assert_eq!(probe.driver == "ring", probe.sizes.is_some());
+    }
+
+    #[test]
+    fn a_ring_that_came_out_smaller_has_a_cure() {
+        let wanted = Sizes { entries: 256, cq_entries: 4096, cores: 1 };
+        assert_eq!(cure_for_short_memory((256, 4096), wanted), None);
+        assert!(cure_for_short_memory((256, 1024), wanted).is_some_and(|cure| cure.contains("RLIMIT_MEMLOCK")));
+        assert!(cure_for_short_memory((64, 256), wanted).is_some());
     }
 }

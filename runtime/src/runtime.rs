@@ -11,7 +11,8 @@ use crate::blocking::pool::{Pool, QUEUE_MAX, THREADS_MAX};
 use crate::core::Core;
 use crate::driver::Driver;
 use crate::driver::fallback::Fallback;
-use crate::driver::setup::{self, Feature, Features, NoRing};
+use crate::driver::refusal::{Sizes, without_descriptors};
+use crate::driver::setup::{self, Feature, Features};
 use crate::driver::simulated::{Faults, Simulated};
 use crate::executor;
 use crate::inbox::Inbox;
@@ -33,8 +34,10 @@ pub enum Choice {
 
 /// How a runtime is built.
 ///
-/// The environment overrides what the program says, so that a whole test suite can run on a tiny ring or on the fallback:
-/// `GIMMAL_DRIVER` (`auto`, `ring`, `fallback`), `GIMMAL_ENTRIES`, `GIMMAL_CQ_ENTRIES`, `GIMMAL_BUFFERS`, `GIMMAL_WITHOUT`.
+/// The environment overrides what the program says, so that whoever runs it has the last word, and a whole test suite can
+/// run on a tiny ring or on the fallback: `GIMMAL_DRIVER` (`auto`, `ring`, `fallback`), `GIMMAL_ENTRIES`,
+/// `GIMMAL_CQ_ENTRIES`, `GIMMAL_BUFFERS`, `GIMMAL_WITHOUT` (names of [features](Feature), between commas). A simulated
+/// kernel stays one.
 ///
 /// # Examples
 ///
@@ -56,6 +59,8 @@ pub struct Builder {
     blocking_queue: usize,
     features: Features,
     reads_environment: bool,
+    /// The environment's `GIMMAL_DRIVER` is for others.
+    insists: bool,
 }
 
 impl Default for Builder {
@@ -78,6 +83,7 @@ impl Builder {
             blocking_queue: QUEUE_MAX,
             features: Features::WANTED,
             reads_environment: true,
+            insists: false,
         }
     }
 
@@ -140,6 +146,13 @@ impl Builder {
         self
     }
 
+    /// This driver, whatever the environment says: for tests of one driver.
+    #[must_use]
+    pub(crate) fn insist_on(mut self, choice: Choice) -> Builder {
+        self.insists = true;
+        self.driver(choice)
+    }
+
     /// Ignores the environment: what the program says, holds.
     #[must_use]
     pub fn ignore_environment(mut self) -> Builder {
@@ -165,7 +178,7 @@ impl Builder {
         if self.blocking_threads == 0 || self.blocking_queue == 0 {
             return Err(invalid("the blocking pool needs at least one thread, and room for one job".into()));
         }
-        let inbox = Inbox::new()?;
+        let inbox = Inbox::new().map_err(|error| without_descriptors("eventfd(2)", error))?;
         let pool = Pool::new(self.blocking_threads, self.blocking_queue);
         let driver = self.build_driver(&inbox, &pool)?;
         tracing::debug!(driver = driver.name(), entries = self.entries, "runtime starts");
@@ -179,19 +192,31 @@ impl Builder {
             let simulated = Simulated::new(*seed, faults.clone(), inbox.clone()).with_helpers(move || pool.is_busy());
             return Ok(Driver::Simulated(simulated));
         }
-        let fallback = || Fallback::new(inbox.clone(), pool.clone()).map(Driver::Fallback);
+        let fallback = || {
+            let made = Fallback::new(inbox.clone(), pool.clone());
+            made.map(Driver::Fallback).map_err(|error| without_descriptors("epoll_create1(2)", error))
+        };
         if self.choice == Choice::Fallback {
             return fallback();
         }
-        let cq_entries = self.cq_entries.unwrap_or(self.entries.saturating_mul(16));
-        match setup::ring((self.entries, cq_entries.max(self.entries)), self.features, inbox) {
+        match setup::ring(self.sizes(1), self.features, inbox) {
             Ok(ring) => Ok(Driver::Ring(ring)),
-            Err(NoRing::Unavailable(refusal)) if self.choice == Choice::Auto => {
-                tracing::warn!("no io_uring, so epoll and a thread pool serve instead: {refusal}");
+            Err(refusal) if self.choice == Choice::Auto && refusal.is_denial() => {
+                tracing::warn!(
+                    "no io_uring, so epoll and a thread pool serve instead: {}; {}",
+                    refusal.reason(),
+                    refusal.cures().join(", or "),
+                );
                 fallback()
             }
-            Err(NoRing::Unavailable(refusal) | NoRing::Exhausted(refusal)) => Err(refusal.into()),
+            Err(refusal) => Err(refusal.into()),
         }
+    }
+
+    /// What `cores` rings of such a runtime ask for.
+    pub(crate) fn sizes(&self, cores: usize) -> Sizes {
+        let cq_entries = self.cq_entries.unwrap_or(self.entries.saturating_mul(16));
+        Sizes { entries: self.entries, cq_entries: cq_entries.max(self.entries), cores }
     }
 
     fn read_environment(&mut self) -> io::Result<()> {
@@ -202,8 +227,7 @@ impl Builder {
                 "fallback" => Choice::Fallback,
                 _ => return Err(invalid(format!("GIMMAL_DRIVER={name}: it is one of auto, ring, fallback"))),
             };
-            // An explicit choice of the program is what it tests; only what was left open is decided here.
-            if self.choice == Choice::Auto && self.simulated.is_none() {
+            if !self.insists {
                 self.choice = choice;
             }
         }

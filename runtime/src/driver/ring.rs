@@ -45,6 +45,9 @@ const DUE_ENTRIES: u32 = 32;
 /// How long to stand back when the kernel has no memory for requests and nothing to reap.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// How often a first NOP is asked after: signals, and a kernel short of memory, send one back empty-handed.
+const TRIES_MAX: u32 = 1000;
+
 /// `IORING_ENTER_NO_IOWAIT` (6.15): waiting for a socket is no disk wait.
 const NO_IOWAIT: IoringEnterFlags = IoringEnterFlags::from_bits_retain(1 << 7);
 
@@ -145,6 +148,11 @@ impl Ring {
         features
     }
 
+    /// How many entries its two queues have.
+    pub fn sizes(&self) -> (u32, u32) {
+        (self.ring.params().sq_entries(), self.ring.params().cq_entries())
+    }
+
     /// Which of `required` the kernel's io_uring does not know.
     ///
     /// # Errors
@@ -163,15 +171,13 @@ impl Ring {
     /// As io_uring_enter(2), or what the NOP answered.
     pub fn try_out(&mut self) -> Result<(), Errno> {
         self.push(&opcode::Nop::new().build().user_data(CANCELLED));
-        loop {
-            match self.enter(1, None) {
-                Ok(()) => {}
-                Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-            }
+        for _enter in 0..TRIES_MAX {
+            self.enter(1, None)?;
             if let Some(cqe) = self.ring.completion().next() {
                 return if cqe.result() < 0 { Err(Errno::from_raw_os_error(-cqe.result())) } else { Ok(()) };
             }
         }
+        Err(Errno::AGAIN)
     }
 
     #[inline]
@@ -243,7 +249,7 @@ impl Ring {
             if self.queued == 0 && want == 0 && !self.has_due_work() {
                 return Ok(());
             }
-            self.enter(want, until)?;
+            self.enter(want, until).map_err(lost)?;
             let reaped = self.reap(&mut events);
             came += reaped;
             if all && !self.has_overflowed() {
@@ -296,7 +302,7 @@ impl Ring {
     }
 
     /// Submits what is in the SQ, runs what is due, and waits for `want` completions, until a moment at the latest.
-    fn enter(&mut self, want: u32, until: Option<Instant>) -> io::Result<()> {
+    fn enter(&mut self, want: u32, until: Option<Instant>) -> Result<(), Errno> {
         self.counters.enters += 1;
         let timeout = until.filter(|_| want > 0).map(|until| until.saturating_duration_since(Instant::now()));
         let entered = match timeout {
@@ -320,12 +326,7 @@ impl Ring {
                 }
                 Ok(())
             }
-            Err(error) => {
-                let lost =
-                    if error == Errno::BADR { ": the kernel ran out of memory and lost completions" } else { "" };
-                tracing::error!("io_uring_enter(2): {error}{lost}");
-                Err(error.into())
-            }
+            Err(error) => Err(error),
         }
     }
 
@@ -378,6 +379,13 @@ impl Ring {
         self.counters.completed += came as u64;
         came
     }
+}
+
+#[cold]
+fn lost(error: Errno) -> io::Error {
+    let why = if error == Errno::BADR { ": the kernel ran out of memory and lost completions" } else { "" };
+    tracing::error!("io_uring_enter(2): {error}{why}");
+    error.into()
 }
 
 impl Drop for Ring {
