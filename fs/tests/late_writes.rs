@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use runtime::buf::IoBuf;
-use runtime::{Builder, Choice};
+use runtime::testing::{Driver, builder, is_here};
 use rustix::fs::OFlags;
 
 #[path = "common/folder.rs"]
@@ -27,6 +27,9 @@ const CANARY: u8 = 0x5a;
 /// Catches: a runtime that ends without waiting for the last reply; buffers that are freed with their futures.
 #[test]
 fn reads_in_flight_when_the_runtime_ends_never_land_in_freed_memory() {
+    if !is_here(Driver::Ring, "ending while a disk writes") {
+        return;
+    }
     let folder = Folder::new();
     let path = folder.file("file");
     std::fs::write(&path, vec![0xff; READS * LEN]).unwrap();
@@ -55,7 +58,7 @@ fn open_direct(path: &Path) -> Option<std::fs::File> {
 
 /// Returns how many reads were in flight when the runtime ended.
 fn begin_reads_and_end(path: &Path) -> usize {
-    let runtime = Builder::new().driver(Choice::Ring).build().unwrap();
+    let runtime = builder(Driver::Ring).build().unwrap();
     runtime.block_on(async {
         let options = fs::OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).clone();
         let file = options.open(path).await.unwrap();

@@ -129,43 +129,55 @@ impl Plan {
 fn test_one(plan: Plan, driver: &str, function: Function) -> TokenStream {
     let span = Span::mixed_site().located_at(function.returns_span());
     let name = TokenStream::from(TokenTree::from(function.name.clone()));
+    let run = plan.run(&plain_name(&function.name), driver, name.clone(), span);
     template::fill(
         "#[::core::prelude::v1::test]
-        ATTRIBUTES VISIBILITY fn NAME() RETURNS {
+        ATTRIBUTES VISIBILITY fn NAME() REPORTS {
             async fn NAME() RETURNS BODY
             RUN
         }",
         span,
         &[
-            ("RUN", plan.run(&plain_name(&function.name), driver, name.clone(), span)),
+            ("RUN", reported(&function, run, span)),
             ("ATTRIBUTES", attributes(&function, |_| true)),
-            ("VISIBILITY", function.visibility),
+            ("VISIBILITY", function.visibility.clone()),
             ("NAME", name),
+            ("REPORTS", reports(&function, span)),
             ("RETURNS", function.returns),
             ("BODY", function.body),
         ],
     )
 }
 
+/// What a test returns, whose outcome may also be that it was skipped. One of `()` stays so: `#[should_panic]` allows
+/// nothing else.
+fn reports(function: &Function, span: Span) -> TokenStream {
+    template::fill(if function.returns_unit() { "" } else { "-> impl ::std::process::Termination" }, span, &[])
+}
+
+/// `run`, as the body of a test that returns what [`reports`] says.
+fn reported(function: &Function, run: TokenStream, span: Span) -> TokenStream {
+    template::fill(if function.returns_unit() { "RUN;" } else { "RUN" }, span, &[("RUN", run)])
+}
+
 /// The body stays where it was, so that it sees what it saw, and the module of its name has only the tests.
 fn test_each(plan: Plan, function: Function) -> TokenStream {
     let span = Span::mixed_site().located_at(function.returns_span());
     let name = TokenStream::from(TokenTree::from(function.name.clone()));
-    // The return type's names may mean something else inside the module, so the tests do not repeat it.
-    let returns = if function.returns_unit() { "" } else { "-> impl ::std::process::Termination" };
     let for_the_tests = attributes(&function, |attribute| attribute.is_doc() || attribute.is_for_the_harness());
     let mut tests = TokenStream::new();
     for (test_name, driver) in DRIVERS_OF_EACH {
         let body = template::fill("super::NAME", span, &[("NAME", name.clone())]);
         tests.extend(template::fill(
             "#[::core::prelude::v1::test]
-            ATTRIBUTES fn NAME() RETURNS { RUN }",
+            ATTRIBUTES fn NAME() REPORTS { RUN }",
             span,
             &[
                 ("ATTRIBUTES", for_the_tests.clone()),
                 ("NAME", word(test_name)),
-                ("RETURNS", template::fill(returns, span, &[])),
-                ("RUN", plan.run(test_name, driver, body, span)),
+                // The return type's names may mean something else inside the module, so the tests do not repeat it.
+                ("REPORTS", reports(&function, span)),
+                ("RUN", reported(&function, plan.run(test_name, driver, body, span), span)),
             ],
         ));
     }

@@ -45,8 +45,17 @@ mod played {
 
     pub mod testing {
         use std::cell::Cell;
+        use std::process::{ExitCode, Termination};
 
         use super::poll_to_the_end;
+
+        pub struct Outcome<T>(T);
+
+        impl<T: Termination> Termination for Outcome<T> {
+            fn report(self) -> ExitCode {
+                self.0.report()
+            }
+        }
 
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Driver {
@@ -68,9 +77,9 @@ mod played {
             pub static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
         }
 
-        pub fn run<T, F: Fn() -> B, B: Future<Output = T>>(plan: Plan, body: F) -> T {
+        pub fn run<T, F: Fn() -> B, B: Future<Output = T>>(plan: Plan, body: F) -> Outcome<T> {
             PLAN.set(Some(plan));
-            poll_to_the_end(body())
+            Outcome(poll_to_the_end(body()))
         }
     }
 
@@ -98,6 +107,7 @@ fn the_harness_finds_each_test_and_each_driver_of_it() {
         [
             "a_test_has_the_driver_that_is_there_and_a_minute",
             "a_test_says_what_it_wants",
+            "a_test_that_returns_a_failure_fails",
             "each_driver_gets_its_test::fallback",
             "each_driver_gets_its_test::ring",
             "each_driver_gets_its_test::simulated",
@@ -110,6 +120,7 @@ fn the_harness_finds_each_test_and_each_driver_of_it() {
             "main_configures_the_builder_and_gives_back_what_the_body_gave",
             "main_may_stand_on_any_function_and_leaves_the_builder_alone",
             "raw",
+            "returns_a_failure",
             "should_panic_sees_the_panic_of_the_body",
             "the_harness_finds_each_test_and_each_driver_of_it",
             "this_one_is_ignored",
@@ -121,6 +132,7 @@ fn the_harness_finds_each_test_and_each_driver_of_it() {
             "each_may_be_ignored_and_should_panic::fallback",
             "each_may_be_ignored_and_should_panic::ring",
             "each_may_be_ignored_and_should_panic::simulated",
+            "returns_a_failure",
             "this_one_is_ignored",
         ]
     );
@@ -240,6 +252,19 @@ fn simulated() -> &'static str {
 #[should_panic(expected = "as it should")]
 async fn should_panic_sees_the_panic_of_the_body() {
     panic!("as it should");
+}
+
+/// What a body returns is what the harness hears, though the test's own type is another.
+/// Catches: an expansion that drops the outcome of a test that returns something.
+#[test]
+fn a_test_that_returns_a_failure_fails() {
+    assert_eq!(returns_a_failure().report(), ExitCode::FAILURE);
+}
+
+#[gimmal_macros::test(crate = crate::played)]
+#[ignore = "another test calls it"]
+async fn returns_a_failure() -> Result<(), String> {
+    Err(String::from("as it should"))
 }
 
 #[gimmal_macros::test(crate = crate::played)]

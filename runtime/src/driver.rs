@@ -19,6 +19,7 @@ use crate::inflight::slots::{Event, Key};
 use crate::op::{Answered, Request};
 
 pub(crate) mod fallback;
+pub(crate) mod refusal;
 pub(crate) mod ring;
 pub(crate) mod setup;
 pub(crate) mod simulated;

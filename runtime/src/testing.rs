@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io::{self, Write};
 use std::process::{ExitCode, Termination};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use crate::core::Alarm;
 use crate::driver::simulated::Faults;
+use crate::probe::probe;
 use crate::runtime::{Builder, Choice};
 
 /// How a test runs.
@@ -37,22 +39,65 @@ pub enum Driver {
     Simulated,
 }
 
-/// What a test may return: whatever `main` may.
-pub trait Report: Termination {}
+/// A builder whose driver is `driver`, whatever the environment says. Sizes and features are the environment's still.
+///
+/// A simulated kernel has seed 0 and no faults.
+pub fn builder(driver: Driver) -> Builder {
+    match driver {
+        Driver::Auto => Builder::new(),
+        Driver::Ring => Builder::new().insist_on(Choice::Ring),
+        Driver::Fallback => Builder::new().insist_on(Choice::Fallback),
+        Driver::Simulated => Builder::new().simulated(0, Faults::none()),
+    }
+}
 
-impl<T: Termination> Report for T {}
+/// Whether `test` can run on `driver`. Where io_uring is denied or missing, a test for the ring cannot, and that is told on
+/// standard error, past the harness, which shows nothing of what succeeds. A ring that cannot be made for want of memory or
+/// descriptors is no reason to skip a test.
+#[must_use]
+pub fn is_here(driver: Driver, test: &str) -> bool {
+    if driver != Driver::Ring {
+        return true;
+    }
+    let probe = probe();
+    if probe.driver != "fallback" {
+        return true;
+    }
+    let reason = probe.refusal.unwrap_or_default();
+    // Nobody is left to hear of a closed standard error.
+    let _told = writeln!(io::stderr(), "skipped: no ring here, so not {test}: {reason}");
+    false
+}
+
+/// How a test ended: with what its body returned, or before it began.
+#[derive(Debug)]
+pub enum Outcome<T> {
+    /// The body returned.
+    Returned(T),
+    /// It wants a driver that is not here.
+    Skipped,
+}
+
+impl<T: Termination> Termination for Outcome<T> {
+    fn report(self) -> ExitCode {
+        match self {
+            Outcome::Returned(value) => value.report(),
+            Outcome::Skipped => ExitCode::SUCCESS,
+        }
+    }
+}
 
 /// Runs a test. On the simulated driver it runs once a seed, from 0 up, and stops at the first that fails; the environment
-/// variable `GIMMAL_SEED` replays one.
+/// variable `GIMMAL_SEED` replays one. A test for the ring is [skipped](is_here) where there is none.
 ///
 /// # Panics
 ///
 /// If the body does; if there is no runtime to run it; if the watchdog barks.
-pub fn run<T, F, Fut>(plan: Plan, body: F) -> T
+pub fn run<T, F, Fut>(plan: Plan, body: F) -> Outcome<T>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = T>,
-    T: Report,
+    T: Termination,
 {
     let seeds = match std::env::var("GIMMAL_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..=seed,
@@ -64,8 +109,9 @@ where
         let replay = Replay { plan, seed };
         let output = run_once(plan, seed, &body);
         std::mem::forget(replay);
+        let Outcome::Returned(output) = output else { return output };
         if seed == last {
-            return output;
+            return Outcome::Returned(output);
         }
         // A result that says «failed» is only known by what it reports.
         if output.report() != ExitCode::SUCCESS {
@@ -76,23 +122,22 @@ where
     unreachable!("there is one seed at least")
 }
 
-fn run_once<T, F, Fut>(plan: Plan, seed: u64, body: &F) -> T
+fn run_once<T, F, Fut>(plan: Plan, seed: u64, body: &F) -> Outcome<T>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = T>,
 {
     let builder = match plan.driver {
-        Driver::Auto => Builder::new(),
-        Driver::Ring => Builder::new().driver(Choice::Ring),
-        Driver::Fallback => Builder::new().driver(Choice::Fallback),
         Driver::Simulated => Builder::new().simulated(seed, Faults::none()),
+        other => builder(other),
     };
     let runtime = match builder.build() {
         Ok(runtime) => runtime,
+        Err(_) if !is_here(plan.driver, plan.name) => return Outcome::Skipped,
         Err(error) => panic!("no runtime for {}: {error}", plan.name),
     };
     let _watchdog = Watchdog::start(plan, runtime.core().alarm());
-    runtime.block_on(body())
+    Outcome::Returned(runtime.block_on(body()))
 }
 
 /// Prints, when a test panics, how to run it again just so.

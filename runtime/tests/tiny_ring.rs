@@ -16,6 +16,7 @@ use runtime::fd::SharedFd;
 use runtime::op::file::{Position, Read};
 use runtime::op::socket::{AcceptMany, End};
 use runtime::op::{Nop, OnDrop, Op, Reply, Request};
+use runtime::testing::{Driver, is_here};
 use runtime::time::Duration;
 use runtime::{
     Builder, Choice, Metrics, Runtime, Step, call, metrics, replies, spawn, spawn_blocking, submit, yield_now,
@@ -41,6 +42,9 @@ fn on_a_tiny_ring<T: Send + 'static, F: Future<Output = T>>(
 /// Catches: a request that is refused, or forgotten, when the SQ is full.
 #[test]
 fn ten_thousand_tasks_ask_at_once_and_all_are_answered() {
+    if !is_here(Driver::Ring, "a tiny ring") {
+        return;
+    }
     let after: Metrics = on_a_tiny_ring("10,000 tasks", || async {
         let tasks: Vec<_> = (0..10_000).map(|_number| spawn(async { submit(Nop).await.unwrap() })).collect();
         for task in tasks {
@@ -56,6 +60,9 @@ fn ten_thousand_tasks_ask_at_once_and_all_are_answered() {
 /// Catches: a backlog that is overtaken by what comes later, or is not emptied by one wait.
 #[test]
 fn a_hundred_thousand_ops_of_one_turn_are_answered_in_the_order_in_which_they_were_asked() {
+    if !is_here(Driver::Ring, "a tiny ring") {
+        return;
+    }
     const ASKED: u32 = 100_000;
     let (order, after) = on_a_tiny_ring("100,000 ops", || async {
         let order = Rc::new(RefCell::new(Vec::new()));
@@ -111,6 +118,9 @@ impl Op for Numbered {
 /// Catches: a `wait` that does not enter when the kernel keeps completions back.
 #[test]
 fn replies_beyond_the_completion_queue_are_not_lost() {
+    if !is_here(Driver::Ring, "a tiny ring") {
+        return;
+    }
     let after = on_a_tiny_ring("1,000 reads", || async {
         let (mut tasks, mut writers) = (Vec::new(), Vec::new());
         for number in 0..1_000_u32 {
@@ -144,6 +154,9 @@ fn replies_beyond_the_completion_queue_are_not_lost() {
 /// Catches: a stream whose end by overflow loses its last reply.
 #[test]
 fn connections_beyond_the_completion_queue_are_not_lost() {
+    if !is_here(Driver::Ring, "a tiny ring") {
+        return;
+    }
     const VISITORS: usize = 100;
     let accepted = on_a_tiny_ring("100 connections", || async {
         let fd = SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
@@ -208,6 +221,9 @@ impl Op for Chain {
 /// Catches: an `abandon` that runs while the core is borrowed; a wait that parks with entries that the kernel never saw.
 #[test]
 fn what_an_abandoned_op_asks_for_reaches_the_kernel() {
+    if !is_here(Driver::Ring, "a tiny ring") {
+        return;
+    }
     let completed = on_a_tiny_ring("a chain of 1,000", || async {
         let mut first = Box::pin(submit(Chain { links: 1_000 }));
         let begun = poll_fn(|context| Poll::Ready(first.as_mut().poll(context))).await;

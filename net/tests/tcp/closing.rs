@@ -3,8 +3,8 @@
 use std::pin::pin;
 
 use net::{TcpListener, TcpStream};
+use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, now, timeout};
-use runtime::{Builder, Choice};
 
 use crate::support::{a_few_turns, check, fill, listen, pair, pattern, poll_once};
 
@@ -75,8 +75,11 @@ async fn the_address_is_free_soon_when_a_listener_is_dropped_whose_accept_is_pen
 /// Catches: an accept that is left to finish when it is dropped.
 #[test]
 fn a_runtime_ends_soon_although_an_accept_and_a_read_are_pending() {
-    for choice in [Choice::Ring, Choice::Fallback] {
-        let runtime = Builder::new().driver(choice).build().unwrap();
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if !is_here(driver, "ending with an accept and a read pending") {
+            continue;
+        }
+        let runtime = builder(driver).build().unwrap();
         let forgotten = runtime.block_on(async {
             let listener = listen().await;
             let (client, server) = pair().await;

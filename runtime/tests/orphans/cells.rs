@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use runtime::simulated::Faults;
+use runtime::testing::{self, Driver};
 use runtime::time::{Duration, now, timeout};
-use runtime::{Builder, Choice, Runtime, metrics};
+use runtime::{Runtime, metrics};
 
 use crate::process::Holdings;
 use crate::scenes::{self, Fate, Reason, Row, Scene};
 use crate::watched::Tally;
-use crate::worlds::Driver;
 
 /// Where in its life an op is when its future goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +80,7 @@ pub fn run(row: Row, state: State, driver: Driver) -> Result<(), Reason> {
 }
 
 fn build(driver: Driver) -> Runtime {
-    let builder = match driver {
-        Driver::Ring => Builder::new().driver(Choice::Ring),
-        Driver::Fallback => Builder::new().driver(Choice::Fallback),
-        Driver::Simulated => Builder::new().simulated(0, Faults::none()),
-    };
-    builder.build().unwrap()
+    testing::builder(driver).build().unwrap()
 }
 
 /// What is left for the time after the runtime.

@@ -9,12 +9,13 @@ use runtime::op::path::Stat;
 use runtime::op::ready::{Interest, Poll, PollMany};
 use runtime::op::socket::{Accept, AcceptMany, Connect, End, Recv, Send, SocketOption};
 use runtime::op::{Nop, StreamOp, address::SocketAddress};
+use runtime::testing::Driver;
 use runtime::time::{Duration, now, sleep};
 use runtime::{Step, call, replies, submit};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketType};
 
 use crate::watched::{Tally, Watched};
-use crate::worlds::{self, Driver, Far, Listener, Subject, left};
+use crate::worlds::{self, Far, Listener, Subject, left};
 
 /// What the matrix has a row for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,18 +15,11 @@ use runtime::op::address::SocketAddress;
 use runtime::op::path::{Base, Open, OpenHow, c_path};
 use runtime::op::socket::{Connect, End};
 use runtime::simulated::{self, Peer};
+use runtime::testing::Driver;
 use runtime::{call, submit};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
-
-/// Who services the requests of a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Driver {
-    Ring,
-    Fallback,
-    Simulated,
-}
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -148,11 +141,10 @@ pub async fn stream(driver: Driver) -> (SharedFd, Far) {
 /// A connected stream socket without any room to send, and its far side.
 pub async fn full_stream(driver: Driver) -> (SharedFd, Far) {
     let (fd, far) = stream(driver).await;
-    match driver {
-        Driver::Ring | Driver::Fallback => {
-            while rustix::net::send(fd.os().unwrap(), &[0; 4096], SendFlags::DONTWAIT).is_ok() {}
-        }
-        Driver::Simulated => while try_send(&fd).await {},
+    if driver == Driver::Simulated {
+        while try_send(&fd).await {}
+    } else {
+        while rustix::net::send(fd.os().unwrap(), &[0; 4096], SendFlags::DONTWAIT).is_ok() {}
     }
     (fd, far)
 }
