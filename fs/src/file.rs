@@ -15,12 +15,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 use runtime::fd::{Fd, SharedFd};
-use runtime::op::file::{Close, Fsync};
-use runtime::{call, submit};
+use runtime::op::file::{Close, Fsync, Truncate};
+use runtime::{Feature, call, submit};
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use self::description::Description;
-use self::transfer::{Syncing, tended};
+use self::transfer::{Resizing, Syncing, tended};
 use crate::pool::on_pool;
 use crate::{Metadata, OpenOptions};
 
@@ -209,11 +209,12 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop it, once it has begun. Later writes and syncs wait for it; on the blocking pool of a real
+    /// kernel they do not.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver. A simulated kernel answers [`Unsupported`](io::ErrorKind::Unsupported).
+    /// `IORING_OP_FTRUNCATE` (6.9), on a kernel worker; the blocking pool on older rings, and on the fallback.
     ///
     /// # Examples
     ///
@@ -228,8 +229,13 @@ impl File {
     /// ```
     pub async fn set_len(&self, size: u64) -> io::Result<()> {
         self.description.writes_settled().await?;
+        if call::offers(Feature::Ftruncate) {
+            let truncate = Truncate { fd: self.fd.clone(), len: size };
+            let resizing = Resizing { truncate, description: self.description.clone() };
+            return tended(&self.description, resizing).await;
+        }
         let file = std::fs::File::from(self.fd.os()?.try_clone_to_owned()?);
-        on_pool(move || file.set_len(size)).await
+        on_pool("ftruncate", move || file.set_len(size)).await
     }
 
     /// Says who may do what with the file. `fchmod(2)`.
@@ -260,7 +266,7 @@ impl File {
     /// ```
     pub async fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
         let file = std::fs::File::from(self.fd.os()?.try_clone_to_owned()?);
-        on_pool(move || file.set_permissions(permissions)).await
+        on_pool("fchmod", move || file.set_permissions(permissions)).await
     }
 
     /// Tells about the file: what the inode has in memory, read at once. `statx(2)`.

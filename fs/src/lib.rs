@@ -41,9 +41,9 @@
 //!
 //! # What a simulated kernel serves
 //!
-//! Opening, reading, writing, syncing, closing and metadata. What is not an operation of the kernel's seam goes past it:
-//! [`seek`](File::seek) and [`read_dir`] answer [`Unsupported`](std::io::ErrorKind::Unsupported), and the functions that run on
-//! the blocking pool ([`rename`], [`copy`], …) reach the real file system.
+//! Opening, reading, writing, cutting, syncing, closing and metadata. What is not an operation of the kernel's seam would go past
+//! it to the real file system, and answers [`Unsupported`](std::io::ErrorKind::Unsupported) instead: [`seek`](File::seek),
+//! [`read_dir`], and the functions that run on the blocking pool ([`rename`], [`copy`], …).
 
 #![deny(unsafe_code)]
 

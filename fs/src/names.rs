@@ -1,7 +1,7 @@
 //! Names in the file system: make, move, remove, link. std's own functions, on the blocking pool.
 //!
-//! A ring has ops for some of them, which always run on a kernel worker and cost as much. A simulated kernel does not see
-//! them: they reach the real file system.
+//! A ring has ops for some of them, which always run on a kernel worker and cost as much. A simulated kernel has none of
+//! them yet: there each answers [`Unsupported`](std::io::ErrorKind::Unsupported).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ use crate::pool::on_pool;
 /// ```
 pub async fn symlink<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {
     let (original, link) = (original.as_ref().to_owned(), link.as_ref().to_owned());
-    on_pool(move || std::os::unix::fs::symlink(original, link)).await
+    on_pool("symlink", move || std::os::unix::fs::symlink(original, link)).await
 }
 
 macro_rules! on_the_pool {
@@ -43,7 +43,7 @@ macro_rules! on_the_pool {
         $(#[$note])*
         pub async fn $name<$($generic: AsRef<Path>),+>($($path: $of),+ $(, $more: $kind)?) -> io::Result<$out> {
             $(let $path = $path.as_ref().to_owned();)+
-            on_pool(move || std::fs::$name($($path),+ $(, $more)?)).await
+            on_pool(stringify!($name), move || std::fs::$name($($path),+ $(, $more)?)).await
         }
     )*};
 }

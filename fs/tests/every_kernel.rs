@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// A name that nobody else has, neither here nor in a simulated `/tmp`.
 fn fresh_name() -> PathBuf {
@@ -41,6 +41,56 @@ async fn what_is_written_is_read() {
     clean_up(path);
 }
 
+/// Catches: a set_len that goes past the kernel that serves; one that later writes overtake.
+#[runtime::test(driver = each, seeds = 200)]
+async fn a_file_gets_the_length_that_it_is_told() {
+    let path = fresh_name();
+    let file = fs::File::create(&path).await.unwrap();
+    file.write_all_at(&[7; 3_000], 0).await.unwrap();
+    file.set_len(1_000).await.unwrap();
+    assert_eq!(fs::read(&path).await.unwrap(), [7; 1_000]);
+    file.set_len(1_500).await.unwrap();
+    assert_eq!(fs::read(&path).await.unwrap(), [[7; 1_000].as_slice(), &[0; 500]].concat());
+
+    assert_eq!(file.set_len(u64::MAX).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let reader = fs::File::open(&path).await.unwrap();
+    assert_eq!(reader.set_len(1).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let dropped_on_its_way = pin!(file.set_len(0)).poll(&mut Context::from_waker(Waker::noop())).is_pending();
+    if dropped_on_its_way && runtime::call::offers(runtime::Feature::Ftruncate) {
+        file.write_all_at(&[8; 10], 0).await.unwrap();
+        assert_eq!(fs::read(&path).await.unwrap(), [8; 10], "the dropped cut came later, or never");
+    }
+    clean_up(path);
+}
+
+/// Catches: a call that reaches the real file system from a simulated program.
+#[runtime::test(driver = simulated)]
+async fn what_a_simulated_kernel_lacks_is_refused_and_listed() {
+    let path = fresh_name();
+    std::fs::write(&path, "the real one's").unwrap();
+    assert_eq!(fs::remove_file(&path).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(fs::create_dir("/tmp/gimmal-fs-never").await.unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(std::fs::read(&path).unwrap(), b"the real one's");
+    assert_eq!(runtime::simulated::world().unsupported(), ["create_dir", "remove_file"]);
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// Catches: a `Feature::Ftruncate` that nobody asks about.
+#[test]
+fn without_the_op_a_file_is_cut_by_the_pool() {
+    let runtime = runtime::Builder::new().driver(runtime::Choice::Ring).without(runtime::Feature::Ftruncate).build();
+    runtime.unwrap().block_on(async {
+        assert!(!runtime::call::offers(runtime::Feature::Ftruncate));
+        let path = fresh_name();
+        let file = fs::File::create(&path).await.unwrap();
+        assert_eq!(runtime::metrics().pool_threads, 0);
+        file.set_len(12_345).await.unwrap();
+        assert_eq!(runtime::metrics().pool_threads, 1);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 12_345);
+        clean_up(path);
+    });
+}
+
 /// Catches: a later write that does not wait for a dropped one; a dropped write that is cancelled.
 #[runtime::test(driver = each, seeds = 200)]
 async fn dropped_writes_are_written_whole_and_overwrite_nothing_later() {
@@ -68,9 +118,13 @@ async fn a_dropped_read_loses_nothing() {
     let mut context = Context::from_waker(Waker::noop());
     let mut read = Vec::new();
     while read.len() < contents.len() {
-        assert!(pin!(file.read_owned(vec![0; 300])).poll(&mut context).is_pending() || !read.is_empty());
+        // What an earlier one took, and could not put back, is there at once.
+        if let Poll::Ready(parked) = pin!(file.read_owned(vec![0; 300])).poll(&mut context) {
+            let (n, buf) = parked.unwrap();
+            read.extend_from_slice(&buf[..n]);
+        }
         let (n, buf) = file.read_owned([0; 111]).await.unwrap();
-        assert!(n > 0, "an end at {}", read.len());
+        assert!(n > 0 || read.len() == contents.len(), "an end at {}", read.len());
         read.extend_from_slice(&buf[..n]);
     }
     assert!(read == contents);

@@ -12,12 +12,57 @@ use rustix::io::ReadWriteFlags;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketType};
 
 use crate::core;
+use crate::driver::setup::Feature;
 use crate::fd::{Fd, SharedFd};
 use crate::op::address::SocketAddress;
 use crate::op::file::{FileRequest, Position};
 use crate::op::path::{PathRequest, Statx};
 use crate::op::socket::{End, SocketOption, SocketRequest};
 use crate::op::{Reply, Request};
+
+/// Whether this core's driver serves an op that newer kernels' rings have. Where not, the blocking pool does the same.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() {
+/// let cut_by = if runtime::call::offers(runtime::Feature::Ftruncate) { "an op" } else { "the blocking pool" };
+/// println!("files are cut by {cut_by}");
+/// # }
+/// ```
+#[must_use]
+pub fn offers(feature: Feature) -> bool {
+    core::offers(feature)
+}
+
+/// Asks leave to do `what` by plain system calls, on this thread or another, past the driver.
+///
+/// # Errors
+///
+/// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel: the call would reach the real one. It lists `what` among
+/// [`World::unsupported`](crate::simulated::World::unsupported).
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// runtime::call::pass("chroot")?;
+/// # Ok(()) }
+/// ```
+pub fn pass(what: &str) -> io::Result<()> {
+    if core::may_pass(what) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::Unsupported, format!("a simulated kernel serves no {what}")))
+}
 
 fn now(mut request: Request<'_>) -> io::Result<Reply> {
     core::call(&mut request)

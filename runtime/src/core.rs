@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::blocking::pool::Pool;
 use crate::buf::pool::{Buffers, Take};
+use crate::driver::setup::Feature;
 use crate::driver::simulated::handle::World;
 use crate::driver::{Driver, Park};
 use crate::inbox::Inbox;
@@ -467,6 +468,23 @@ pub(crate) fn spend_inline() -> bool {
         left => {
             core.inline_left.set(left - 1);
             true
+        }
+    })
+}
+
+/// Whether this core's driver serves what only newer kernels' rings have.
+pub(crate) fn offers(feature: Feature) -> bool {
+    with(|core| core.flights.borrow().driver.offers(feature))
+}
+
+/// Whether plain system calls reach the kernel that this core's program runs on. A simulated one lists `what` it was to be
+/// passed by with.
+pub(crate) fn may_pass(what: &str) -> bool {
+    with(|core| match &core.flights.borrow().driver {
+        Driver::Ring(_) | Driver::Fallback(_) => true,
+        Driver::Simulated(simulated) => {
+            simulated.world().note_unsupported(what);
+            false
         }
     })
 }

@@ -124,6 +124,14 @@ impl Driver {
         }
     }
 
+    /// Whether it serves what only newer kernels' rings have. The others serve every op by themselves.
+    pub fn offers(&self, feature: setup::Feature) -> bool {
+        match self {
+            Driver::Ring(ring) => ring.features().has(feature),
+            Driver::Fallback(_) | Driver::Simulated(_) => true,
+        }
+    }
+
     /// `ring`, `fallback` or `simulated`.
     pub fn name(&self) -> &'static str {
         match self {

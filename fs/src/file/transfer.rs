@@ -1,6 +1,6 @@
 //! The runtime's file ops, tended: what a dropped one does, its open file hears.
 //!
-//! Reads give back what they took from the cursor; writes go on to their end and keep their error for the next caller.
+//! Reads give back what they took from the cursor; writes and cuts go on to their end and keep their error for the next caller.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use runtime::buf::{BufResult, IoBuf, IoBufMut};
-use runtime::op::file::{Fsync, Position, Read, Write};
+use runtime::op::file::{Fsync, Position, Read, Truncate, Write};
 use runtime::op::{LEN_MAX, OnDrop, Op, Reply, Request};
 use runtime::{Submit, submit};
 
@@ -213,6 +213,44 @@ pub(super) fn advance(position: Position, done: usize) -> Position {
     match position {
         Position::At(offset) => Position::At(offset.saturating_add(done as u64)),
         Position::Cursor => Position::Cursor,
+    }
+}
+
+/// A change of the file's length.
+#[derive(Debug)]
+pub(super) struct Resizing {
+    pub truncate: Truncate,
+    pub description: Rc<Description>,
+}
+
+impl TendedOp for Resizing {
+    const EFFECT: Effect = Effect::Writes;
+}
+
+impl Op for Resizing {
+    type Output = io::Result<()>;
+
+    const ON_DROP: OnDrop = OnDrop::Finish;
+
+    fn check(&self) -> io::Result<()> {
+        self.truncate.check()
+    }
+
+    fn request(&mut self) -> Request<'_> {
+        self.truncate.request()
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> io::Result<()> {
+        self.truncate.finish(reply)
+    }
+
+    fn abandon(self, reply: io::Result<Reply>) {
+        let Resizing { truncate, description } = self;
+        let remains = Remains::new(None, description, Self::EFFECT);
+        if let Err(error) = truncate.finish(reply) {
+            remains.description().keep_error(error);
+        }
+        drop(remains);
     }
 }
 

@@ -153,6 +153,11 @@ impl Ring {
         (self.ring.params().sq_entries(), self.ring.params().cq_entries())
     }
 
+    /// Never uses `feature`.
+    pub fn do_without(&mut self, feature: Feature) {
+        self.features.remove(feature);
+    }
+
     /// Which of `required` the kernel's io_uring does not know.
     ///
     /// # Errors

@@ -28,11 +28,13 @@ pub enum Feature {
     RegisteredRing,
     /// `no_iowait` (6.15): waiting is not counted as waiting for a disk.
     NoIowait,
+    /// `ftruncate` (6.9): files are cut by an op; without it, by the blocking pool.
+    Ftruncate,
 }
 
 impl Feature {
     /// All there are.
-    pub const ALL: [Feature; 3] = [Feature::NoSqArray, Feature::RegisteredRing, Feature::NoIowait];
+    pub const ALL: [Feature; 4] = [Feature::NoSqArray, Feature::RegisteredRing, Feature::NoIowait, Feature::Ftruncate];
 
     /// The name, as in `GIMMAL_WITHOUT`.
     pub fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Feature {
             Feature::NoSqArray => "no_sqarray",
             Feature::RegisteredRing => "registered_ring",
             Feature::NoIowait => "no_iowait",
+            Feature::Ftruncate => "ftruncate",
         }
     }
 
@@ -49,6 +52,7 @@ impl Feature {
             Feature::NoSqArray => "6.6",
             Feature::RegisteredRing => "5.18",
             Feature::NoIowait => "6.15",
+            Feature::Ftruncate => "6.9",
         }
     }
 
@@ -96,6 +100,9 @@ const REQUIRED: [(u8, &str); 14] = [
     (opcode::SendZc::CODE, "SEND_ZC"),
 ];
 
+/// Ops that are newer, each with the feature that it is.
+const OPTIONAL: [(Feature, u8, &str); 1] = [(Feature::Ftruncate, opcode::Ftruncate::CODE, "FTRUNCATE")];
+
 /// Memory of rings that were closed comes back late; so long, and so often, it is waited for.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSES_MAX: u32 = 3;
@@ -110,6 +117,11 @@ pub(crate) fn ring(sizes: Sizes, features: Features, inbox: &Arc<Inbox>) -> Resu
         Err(error) => {
             let said = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             return Err(Refusal::explain("io_uring_register(2), probing", said, sizes));
+        }
+    }
+    for (feature, code, name) in OPTIONAL {
+        if ring.missing(&[(code, name)]).is_ok_and(|missing| !missing.is_empty()) {
+            ring.do_without(feature);
         }
     }
     // Whatever it says, a ring that cannot be entered is none.

@@ -1,4 +1,4 @@
-//! Ops on open files: read, write, sync, close.
+//! Ops on open files: read, write, cut, sync, close.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
@@ -65,6 +65,13 @@ pub enum FileRequest<'a> {
         /// As for reads.
         flags: ReadWriteFlags,
     },
+    /// Cut the file, or add zeros.
+    Truncate {
+        /// The file.
+        fd: FdRef<'a>,
+        /// How long it is then.
+        len: u64,
+    },
     /// Make what was written durable.
     Fsync {
         /// The file.
@@ -95,6 +102,7 @@ impl<'a> FileRequest<'a> {
                     .rw_flags(rw_flags(*flags))
                     .build()
             }
+            FileRequest::Truncate { fd, len } => opcode::Ftruncate::new(types::Fd(fd.number()), *len).build(),
             FileRequest::Fsync { fd, data_only } => {
                 let flags = if *data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
                 opcode::Fsync::new(types::Fd(fd.number())).flags(flags).build()
@@ -122,6 +130,7 @@ impl<'a> FileRequest<'a> {
                     _ => rustix::io::pwritev2(fd.os()?, &[IoSlice::new(buf)], position.offset(), *flags)?,
                 }
             }
+            FileRequest::Truncate { fd, len } => rustix::fs::ftruncate(fd.os()?, *len).map(|()| 0)?,
             FileRequest::Fsync { fd, data_only: true } => rustix::fs::fdatasync(fd.os()?).map(|()| 0)?,
             FileRequest::Fsync { fd, data_only: false } => rustix::fs::fsync(fd.os()?).map(|()| 0)?,
             FileRequest::Close { fd } => fd.take().map(|_closed| 0).ok_or(Errno::BADF)?,
@@ -134,7 +143,9 @@ impl<'a> FileRequest<'a> {
     pub(super) fn attempt(&mut self) -> Attempt {
         let asked = match self {
             FileRequest::Read { flags, .. } | FileRequest::Write { flags, .. } => flags,
-            FileRequest::Fsync { .. } | FileRequest::Close { .. } => return Attempt::MayBlock,
+            FileRequest::Truncate { .. } | FileRequest::Fsync { .. } | FileRequest::Close { .. } => {
+                return Attempt::MayBlock;
+            }
         };
         let before = std::mem::replace(asked, *asked | ReadWriteFlags::NOWAIT);
         let answered = retry_on_intr(|| self.call());
@@ -174,6 +185,7 @@ impl<'a> FileRequest<'a> {
             FileRequest::Write { fd, position: Position::Cursor, .. } => Way::Ready(fd, Interest::WRITABLE),
             FileRequest::Read { .. }
             | FileRequest::Write { .. }
+            | FileRequest::Truncate { .. }
             | FileRequest::Fsync { .. }
             | FileRequest::Close { .. } => Way::Pool,
         }
@@ -189,6 +201,7 @@ impl std::fmt::Debug for FileRequest<'_> {
             FileRequest::Write { fd, buf, position, .. } => {
                 write!(f, "write {} bytes to {fd:?}, {position:?}", buf.len())
             }
+            FileRequest::Truncate { fd, len } => write!(f, "ftruncate {fd:?} to {len} bytes"),
             FileRequest::Fsync { fd, data_only: true } => write!(f, "fdatasync {fd:?}"),
             FileRequest::Fsync { fd, data_only: false } => write!(f, "fsync {fd:?}"),
             FileRequest::Close { fd } => write!(f, "close {fd:?}"),
@@ -282,6 +295,36 @@ impl<B: IoBuf> Op for Write<B> {
     #[inline]
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
         with_buf(reply.and_then(Reply::count), self.buf)
+    }
+}
+
+/// Makes a file `len` bytes long: cuts it, or adds zeros. `ftruncate(2)`; `IORING_OP_FTRUNCATE` (6.9).
+///
+/// A ring without it answers EINVAL; [`Feature::Ftruncate`](crate::Feature::Ftruncate) says beforehand.
+#[derive(Debug)]
+pub struct Truncate {
+    /// The file.
+    pub fd: SharedFd,
+    /// How long it is then.
+    pub len: u64,
+}
+
+impl Op for Truncate {
+    type Output = io::Result<()>;
+
+    // Nobody could tell whether it will still happen, so it does.
+    const ON_DROP: OnDrop = OnDrop::Finish;
+
+    fn check(&self) -> io::Result<()> {
+        check_offset(self.len)
+    }
+
+    fn request(&mut self) -> Request<'_> {
+        Request::File(FileRequest::Truncate { fd: self.fd.borrow(), len: self.len })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        reply.map(drop)
     }
 }
 

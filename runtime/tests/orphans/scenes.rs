@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 
 use runtime::fd::{Fd, SharedFd};
-use runtime::op::file::{Close, Fsync, Position, Read, Write};
+use runtime::op::file::{Close, Fsync, Position, Read, Truncate, Write};
 use runtime::op::path::Stat;
 use runtime::op::ready::{Interest, Poll, PollMany};
 use runtime::op::socket::{Accept, AcceptMany, Connect, End, Recv, Send, SocketOption};
@@ -27,6 +27,7 @@ pub enum Row {
     WritePipe,
     Open,
     Close,
+    Truncate,
     Fsync,
     Stat,
     Connect,
@@ -44,7 +45,7 @@ pub enum Row {
 }
 
 impl Row {
-    pub const ALL: [Row; 21] = [
+    pub const ALL: [Row; 22] = [
         Row::Nop,
         Row::ReadFile,
         Row::ReadPipe,
@@ -52,6 +53,7 @@ impl Row {
         Row::WritePipe,
         Row::Open,
         Row::Close,
+        Row::Truncate,
         Row::Fsync,
         Row::Stat,
         Row::Connect,
@@ -76,6 +78,7 @@ impl Row {
             Row::WriteFile | Row::WritePipe => Some("Write"),
             Row::Open => Some("Open"),
             Row::Close => Some("Close"),
+            Row::Truncate => Some("Truncate"),
             Row::Fsync => Some("Fsync"),
             Row::Stat => Some("Stat"),
             Row::Connect => Some("Connect"),
@@ -169,7 +172,7 @@ pub async fn set(row: Row, driver: Driver, tally: &Tally) -> Result<Scene, Reaso
         Row::ReadPipe | Row::WritePipe if driver == Driver::Simulated => return Err(NO_PIPES),
         Row::ReadPipe => reading(tally, worlds::pipe_to_read()),
         Row::WritePipe => writing(tally, worlds::full_pipe()),
-        Row::ReadFile | Row::WriteFile | Row::Open | Row::Close | Row::Fsync | Row::Stat => {
+        Row::ReadFile | Row::WriteFile | Row::Open | Row::Close | Row::Truncate | Row::Fsync | Row::Stat => {
             on_a_file(row, tally, Subject::new(driver, CONTENTS)).await
         }
         Row::Connect => connecting(tally, driver),
@@ -219,6 +222,14 @@ async fn on_a_file(row: Row, tally: &Tally, subject: Subject) -> Scene {
         Row::Close => {
             let op = tally.watch(Close::new(fd.try_into_fd().expect("nobody shares it")));
             Scene::of(async { submit(op).await.unwrap() }).finishing().then(|_fate| drop(subject))
+        }
+        Row::Truncate => {
+            let op = tally.watch(Truncate { fd, len: 5 });
+            Scene::of(async { submit(op).await.unwrap() }).finishing().then(move |fate| match fate {
+                Fate::NeverBegun => assert_eq!(subject.contents(), CONTENTS),
+                Fate::Done => assert_eq!(subject.contents(), CONTENTS[..5]),
+                Fate::Cancelled | Fate::Either => {}
+            })
         }
         Row::Fsync => {
             let op = tally.watch(Fsync { fd, data_only: false });

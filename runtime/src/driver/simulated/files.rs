@@ -174,6 +174,24 @@ impl FileSystem {
         Ok((count, end))
     }
 
+    /// Cuts the file, or adds zeros.
+    pub fn truncate(&mut self, file: &OpenFile, len: u64, now_ns: u64) -> Result<(), Errno> {
+        if file.flags.contains(OFlags::PATH) {
+            return Err(Errno::BADF);
+        }
+        if !file.is_writable() {
+            return Err(Errno::INVAL);
+        }
+        if len > FILE_BYTES_MAX {
+            return Err(Errno::FBIG);
+        }
+        self.change(file.inode, Change::Resize { len }, now_ns)?;
+        if file.flags.intersects(OFlags::SYNC | OFlags::DSYNC) {
+            self.sync(file.inode)?;
+        }
+        Ok(())
+    }
+
     /// Makes a file's bytes durable, or the names in a directory. As fsync(2) warns, a new file's own name is durable
     /// only when its directory was synced.
     pub fn sync(&mut self, number: InodeNumber) -> Result<(), Errno> {

@@ -233,6 +233,11 @@ impl World {
         Kind::ALL.into_iter().flat_map(|kind| Fault::ALL.map(|fault| cell(kind, fault))).collect()
     }
 
+    /// Lists something that is not modelled.
+    pub(crate) fn note_unsupported(&self, what: &str) {
+        self.shared.lock().unsupported.insert(what.to_owned());
+    }
+
     /// What the program asked that is not modelled, and was answered with
     /// [`Unsupported`](io::ErrorKind::Unsupported).
     pub fn unsupported(&self) -> Vec<String> {

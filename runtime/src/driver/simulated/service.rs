@@ -110,6 +110,7 @@ impl Kernel {
                 Ok(Object::Dead) => Errno::IO.into(),
                 Err(error) => error.into(),
             },
+            FileRequest::Truncate { fd, len } => Served::nothing(self.truncate_file(*fd, *len)),
             FileRequest::Fsync { fd, .. } => {
                 Served::nothing(self.inode_of(*fd).and_then(|inode| self.files.sync(inode)))
             }
@@ -159,6 +160,13 @@ impl Kernel {
             file.move_cursor(end);
         }
         Ok(count)
+    }
+
+    fn truncate_file(&mut self, fd: FdRef<'_>, len: u64) -> Result<(), Errno> {
+        let now_ns = self.now_ns();
+        // As ftruncate(2) says of what is no file, or not open to write.
+        let Object::File(file) = self.descriptors.get(fd)? else { return Err(Errno::INVAL) };
+        self.files.truncate(file, len, now_ns)
     }
 
     fn serve_path(&mut self, request: &mut PathRequest<'_>) -> Served {
@@ -442,7 +450,10 @@ impl Kernel {
         match request {
             Request::Path(_) => true,
             Request::File(
-                FileRequest::Read { fd, .. } | FileRequest::Write { fd, .. } | FileRequest::Fsync { fd, .. },
+                FileRequest::Read { fd, .. }
+                | FileRequest::Write { fd, .. }
+                | FileRequest::Truncate { fd, .. }
+                | FileRequest::Fsync { fd, .. },
             ) => matches!(self.descriptors.get(*fd), Ok(Object::File(_))),
             Request::File(FileRequest::Close { fd }) => {
                 fd.as_ref().is_some_and(|fd| matches!(self.descriptors.get(fd.borrow()), Ok(Object::File(_))))

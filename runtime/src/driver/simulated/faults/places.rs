@@ -13,6 +13,7 @@ pub(in crate::driver::simulated) enum Kind {
     Nop,
     Read,
     Write,
+    Truncate,
     Fsync,
     Close,
     Open,
@@ -33,10 +34,11 @@ pub(in crate::driver::simulated) enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 21] = [
         Kind::Nop,
         Kind::Read,
         Kind::Write,
+        Kind::Truncate,
         Kind::Fsync,
         Kind::Close,
         Kind::Open,
@@ -62,6 +64,7 @@ impl Kind {
             Kind::Nop => "nop",
             Kind::Read => "read",
             Kind::Write => "write",
+            Kind::Truncate => "truncate",
             Kind::Fsync => "fsync",
             Kind::Close => "close",
             Kind::Open => "open",
@@ -87,6 +90,7 @@ impl Kind {
             Request::Nop => Kind::Nop,
             Request::File(FileRequest::Read { .. }) => Kind::Read,
             Request::File(FileRequest::Write { .. }) => Kind::Write,
+            Request::File(FileRequest::Truncate { .. }) => Kind::Truncate,
             Request::File(FileRequest::Fsync { .. }) => Kind::Fsync,
             Request::File(FileRequest::Close { .. }) => Kind::Close,
             Request::Path(PathRequest::Open { .. }) => Kind::Open,
@@ -131,14 +135,14 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
         }
         Fault::Short => only(&[Kind::Read, Kind::Write, Kind::Recv, Kind::Send], "transfers no bytes"),
         Fault::Interrupted => only(
-            &[Kind::Read, Kind::Write, Kind::Fsync, Kind::Open, Kind::Accept, Kind::Recv, Kind::Send],
+            &[Kind::Read, Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open, Kind::Accept, Kind::Recv, Kind::Send],
             "the kernel finishes or restarts it by itself",
         ),
         Fault::WouldBlock => {
             only(&[Kind::Read, Kind::Write, Kind::Accept, Kind::AcceptMany, Kind::Recv, Kind::Send], "tries nothing")
         }
         Fault::Canceled => only(
-            &[Kind::Read, Kind::Write, Kind::Fsync, Kind::Open, Kind::Statx],
+            &[Kind::Read, Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open, Kind::Statx],
             "runs on no kernel worker, whose end would cancel it",
         ),
         Fault::NoBuffers => only(&[Kind::Send], "takes no memory of the network's"),
@@ -149,10 +153,11 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
             Kind::Nop | Kind::Close | Kind::Shutdown | Kind::Name | Kind::SetOption => Err("takes no memory"),
             _ => Ok(()),
         },
-        Fault::NoSpace => only(&[Kind::Write, Kind::Fsync, Kind::Open], "puts nothing on a disk"),
-        Fault::IoError => {
-            only(&[Kind::Read, Kind::Write, Kind::Fsync, Kind::Open, Kind::Statx, Kind::Close], "asks no disk")
-        }
+        Fault::NoSpace => only(&[Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open], "puts nothing on a disk"),
+        Fault::IoError => only(
+            &[Kind::Read, Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open, Kind::Statx, Kind::Close],
+            "asks no disk",
+        ),
         Fault::Reset => {
             only(&[Kind::Recv, Kind::Send, Kind::Accept, Kind::AcceptMany], "transfers nothing on a connection")
         }

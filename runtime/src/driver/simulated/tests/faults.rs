@@ -5,7 +5,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::*;
-use crate::op::file::{Close, FileRequest, Fsync, Position, Read, Write};
+use crate::op::file::{Close, FileRequest, Fsync, Position, Read, Truncate, Write};
 use crate::op::path::{Base, Open, OpenHow, Stat, c_path};
 use crate::op::ready::{Interest, Poll, PollMany};
 use crate::op::socket::{AcceptMany, End};
@@ -55,6 +55,7 @@ fn ask_everything(machine: &mut Machine) {
         let fd = SharedFd::new(fd);
         let _any = ask(machine, Read { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
         let _any = ask(machine, Write { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
+        let _any = ask(machine, Truncate { fd: fd.clone(), len: 256 });
         let _any = ask(machine, Fsync { fd: fd.clone(), data_only: true });
         let (position, flags) = (Position::At(0), ReadWriteFlags::NOWAIT);
         let _any =

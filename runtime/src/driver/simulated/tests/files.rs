@@ -4,7 +4,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::*;
-use crate::op::file::{Close, Fsync, Position, Read, Write};
+use crate::op::file::{Close, Fsync, Position, Read, Truncate, Write};
 use crate::op::path::{Base, Open, OpenHow, Stat, c_path};
 
 fn open_with(machine: &mut Machine, path: &str, flags: OFlags, resolve: ResolveFlags) -> io::Result<SharedFd> {
@@ -147,6 +147,46 @@ fn what_was_synced_with_its_directory_survives_a_power_cut() {
     }
     assert!(lost_tail > 20 && kept_tail > 2 && kept_tail + lost_tail < 190, "{lost_tail} lost, {kept_tail} kept");
     assert!((50..150).contains(&lost_name), "{lost_name} names lost");
+}
+
+/// Catches: a cut that is durable at once, one that is never undone, and one that takes what was synced behind it.
+#[test]
+fn a_cut_that_was_not_synced_may_come_undone() {
+    let (mut cut, mut undone) = (0, 0);
+    for seed in 0..100 {
+        let mut machine = Machine::new(seed, Faults::none());
+        machine.world().write_file("/tmp/a", &[7; 2_000]).unwrap();
+        let fd = open(&mut machine, "/tmp/a", OFlags::RDWR).unwrap();
+        machine.run(Truncate { fd: fd.clone(), len: 1_000 }).unwrap();
+        assert_eq!(read(&mut machine, &fd, Position::At(0), 4_000).unwrap(), [7; 1_000]);
+        if seed % 2 == 0 {
+            sync(&mut machine, &fd).unwrap();
+        }
+        machine.world().power_cut();
+        let left = machine.world().files()[0].contents.len();
+        assert!(left == 1_000 || (left == 2_000 && seed % 2 == 1), "seed {seed}: {left}");
+        if left == 1_000 { cut += 1 } else { undone += 1 }
+    }
+    assert!(cut > 55 && undone > 10, "{cut} cut, {undone} undone");
+}
+
+#[test]
+fn a_file_is_cut_or_filled_up_only_where_ftruncate_would() {
+    let mut machine = Machine::new(1, Faults::none());
+    let fd = open(&mut machine, "/tmp/a", OFlags::CREATE | OFlags::RDWR).unwrap();
+    write(&mut machine, &fd, Position::Cursor, b"abc").unwrap();
+    machine.run(Truncate { fd: fd.clone(), len: 5 }).unwrap();
+    assert_eq!(read(&mut machine, &fd, Position::At(0), 8).unwrap(), b"abc\0\0");
+    machine.run(Truncate { fd: fd.clone(), len: 1 }).unwrap();
+    assert_eq!(read(&mut machine, &fd, Position::Cursor, 8).unwrap(), b"", "the cursor stays behind the end");
+
+    let reader = open(&mut machine, "/tmp/a", OFlags::RDONLY).unwrap();
+    assert_eq!(code(machine.run(Truncate { fd: reader, len: 0 })), Some(Errno::INVAL));
+    let dir = open(&mut machine, "/tmp", OFlags::RDONLY).unwrap();
+    assert_eq!(code(machine.run(Truncate { fd: dir, len: 0 })), Some(Errno::INVAL));
+    let socket = machine.socket();
+    assert_eq!(code(machine.run(Truncate { fd: socket, len: 0 })), Some(Errno::INVAL));
+    assert_eq!(code(machine.run(Truncate { fd, len: 1 << 40 })), Some(Errno::FBIG));
 }
 
 /// Catches: a sync that failed, after which another one makes good what was lost, as Linux does not.
