@@ -107,6 +107,7 @@ impl Plan {
             "CRATE::testing::run(
                 CRATE::testing::Plan {
                     name: ::core::concat!(::core::module_path!(), PATH),
+                    package: ::core::option_env!(\"CARGO_PKG_NAME\"),
                     driver: CRATE::testing::Driver::DRIVER,
                     seeds: SEEDS,
                     watchdog_secs: WATCHDOG_SECS,

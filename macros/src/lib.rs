@@ -76,7 +76,7 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | option | what it sets | when left out |
 /// | --- | --- | --- |
 /// | `driver = ring`, `fallback`, `simulated`, `auto` or `each` | what the test runs on | `auto` |
-/// | `seeds = 100` | how many schedules a simulated test is tried with, from 1 | 16 |
+/// | `seeds = 100` | how many schedules a simulated test is tried with, from 1; `GIMMAL_SEED` and `GIMMAL_SEEDS` override it | 16 |
 /// | `watchdog = 60` | after how many seconds the test fails, from 1 | 60 |
 /// | `crate = ::runtime` | the crate that the written code calls, for those who re-export it | `::runtime` |
 ///

@@ -68,6 +68,7 @@ mod played {
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub struct Plan {
             pub name: &'static str,
+            pub package: Option<&'static str>,
             pub driver: Driver,
             pub seeds: u32,
             pub watchdog_secs: u64,
@@ -97,6 +98,9 @@ use std::process::{Command, ExitCode, Termination};
 
 use played::testing::{Driver, PLAN, Plan};
 use played::{Builder, Choice};
+
+/// Where the tests of this file are.
+const PACKAGE: Option<&str> = Some("gimmal-macros");
 
 /// Every test that this file must have, in the harness's order: a test that an attribute swallowed would fail nothing
 /// else. Catches: `#[::core::prelude::v1::test]` left out of an expansion.
@@ -217,13 +221,16 @@ make! {
 #[gimmal_macros::test(crate = crate::played)]
 async fn a_test_has_the_driver_that_is_there_and_a_minute() {
     let name = "expansions::a_test_has_the_driver_that_is_there_and_a_minute";
-    assert_eq!(PLAN.take(), Some(Plan { name, driver: Driver::Auto, seeds: 1, watchdog_secs: 60 }));
+    assert_eq!(PLAN.take(), Some(Plan { name, package: PACKAGE, driver: Driver::Auto, seeds: 1, watchdog_secs: 60 }));
 }
 
 #[gimmal_macros::test(driver = simulated, seeds = 100, watchdog = 5, crate = crate::played)]
 async fn a_test_says_what_it_wants() -> Result<(), String> {
     let name = "expansions::a_test_says_what_it_wants";
-    assert_eq!(PLAN.take(), Some(Plan { name, driver: Driver::Simulated, seeds: 100, watchdog_secs: 5 }));
+    assert_eq!(
+        PLAN.take(),
+        Some(Plan { name, package: PACKAGE, driver: Driver::Simulated, seeds: 100, watchdog_secs: 5 })
+    );
     Ok(())
 }
 
@@ -239,7 +246,7 @@ async fn each_driver_gets_its_test() -> Result<(), std::fmt::Error> {
         Driver::Auto => unreachable!("each is never auto"),
     };
     let name = format!("expansions::each_driver_gets_its_test::{name}");
-    assert_eq!(plan, Plan { name: plan.name, driver: plan.driver, seeds, watchdog_secs: 7 });
+    assert_eq!(plan, Plan { name: plan.name, package: PACKAGE, driver: plan.driver, seeds, watchdog_secs: 7 });
     assert_eq!(plan.name, name);
     Ok(())
 }

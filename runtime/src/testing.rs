@@ -13,11 +13,15 @@ use crate::driver::simulated::Faults;
 use crate::probe::probe;
 use crate::runtime::{Builder, Choice};
 
+mod seeds;
+
 /// How a test runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// The test's full name.
     pub name: &'static str,
+    /// The package it is in, as cargo calls it.
+    pub package: Option<&'static str>,
     /// Who services its requests.
     pub driver: Driver,
     /// How many seeds it runs with, on the simulated driver.
@@ -71,58 +75,55 @@ pub fn is_here(driver: Driver, test: &str) -> bool {
 
 /// How a test ended: with what its body returned, or before it began.
 #[derive(Debug)]
-pub enum Outcome<T> {
-    /// The body returned.
-    Returned(T),
-    /// It wants a driver that is not here.
-    Skipped,
+pub struct Outcome<T> {
+    /// `None` if it wants a driver that is not here.
+    returned: Option<T>,
+    replay: Replay,
 }
 
 impl<T: Termination> Termination for Outcome<T> {
     fn report(self) -> ExitCode {
-        match self {
-            Outcome::Returned(value) => value.report(),
-            Outcome::Skipped => ExitCode::SUCCESS,
+        let Some(returned) = self.returned else { return ExitCode::SUCCESS };
+        let code = returned.report();
+        // A result that says «failed» is only known by what it reports.
+        if code != ExitCode::SUCCESS {
+            self.replay.tell();
         }
+        code
     }
 }
 
-/// Runs a test. On the simulated driver it runs once a seed, from 0 up, and stops at the first that fails; the environment
-/// variable `GIMMAL_SEED` replays one. A test for the ring is [skipped](is_here) where there is none.
+/// Runs a test. On the simulated driver it runs once a seed, from 0 up, and stops at the first that fails. The environment
+/// variable `GIMMAL_SEED` replays one, `GIMMAL_SEEDS` takes others: so many of them, or a range such as `1000..6000`. A test
+/// for the ring is [skipped](is_here) where there is none.
 ///
 /// # Panics
 ///
-/// If the body does; if there is no runtime to run it; if the watchdog barks.
+/// If the body does; if there is no runtime to run it; if the watchdog barks; if the environment names seeds that are none.
 pub fn run<T, F, Fut>(plan: Plan, body: F) -> Outcome<T>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = T>,
     T: Termination,
 {
-    let seeds = match std::env::var("GIMMAL_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        Some(seed) => seed..=seed,
-        None if plan.driver == Driver::Simulated => 0..=plan.seeds.saturating_sub(1),
-        None => 0..=0,
-    };
-    let last = *seeds.end();
+    let seeds = if plan.driver == Driver::Simulated { seeds::from_environment(plan.seeds.max(1)) } else { 0..1 };
+    let last = seeds.end - 1;
     for seed in seeds {
         let replay = Replay { plan, seed };
-        let output = run_once(plan, seed, &body);
-        std::mem::forget(replay);
-        let Outcome::Returned(output) = output else { return output };
+        let guard = TellOnPanic(replay);
+        let returned = run_once(plan, seed, &body);
+        std::mem::forget(guard);
+        let outcome = Outcome { returned, replay };
         if seed == last {
-            return Outcome::Returned(output);
+            return outcome;
         }
-        // A result that says «failed» is only known by what it reports.
-        if output.report() != ExitCode::SUCCESS {
-            drop(Replay { plan, seed });
-            panic!("{} failed with seed {seed}", plan.name);
-        }
+        assert!(outcome.report() == ExitCode::SUCCESS, "{} failed with seed {seed}", plan.name);
     }
     unreachable!("there is one seed at least")
 }
 
-fn run_once<T, F, Fut>(plan: Plan, seed: u64, body: &F) -> Outcome<T>
+/// `None`: the driver is not here.
+fn run_once<T, F, Fut>(plan: Plan, seed: u64, body: &F) -> Option<T>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = T>,
@@ -133,32 +134,48 @@ where
     };
     let runtime = match builder.build() {
         Ok(runtime) => runtime,
-        Err(_) if !is_here(plan.driver, plan.name) => return Outcome::Skipped,
+        Err(_) if !is_here(plan.driver, plan.name) => return None,
         Err(error) => panic!("no runtime for {}: {error}", plan.name),
     };
-    let _watchdog = Watchdog::start(plan, runtime.core().alarm());
-    Outcome::Returned(runtime.block_on(body()))
+    let _watchdog = Watchdog::start(Replay { plan, seed }, runtime.core().alarm());
+    Some(runtime.block_on(body()))
 }
 
-/// Prints, when a test panics, how to run it again just so.
+/// How to run a test again just so.
+#[derive(Debug, Clone, Copy)]
 struct Replay {
     plan: Plan,
     seed: u64,
 }
 
-impl Drop for Replay {
-    fn drop(&mut self) {
+impl Replay {
+    /// Prints the line, where there is a seed to replay.
+    fn tell(self) {
         if self.plan.driver == Driver::Simulated {
-            eprintln!("{}", self);
+            eprintln!("{self}");
         }
     }
 }
 
 impl fmt::Display for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Replay { plan: Plan { name, package, .. }, seed } = self;
         // cargo knows the test without the name of its crate.
-        let name = self.plan.name.split_once("::").map_or(self.plan.name, |(_, name)| name);
-        write!(f, "seed {0} failed; to replay it: GIMMAL_SEED={0} cargo test -- --exact {name}", self.seed)
+        let name = name.split_once("::").map_or(*name, |(_, name)| name);
+        write!(f, "seed {seed} failed; to replay it: GIMMAL_SEED={seed} cargo test")?;
+        if let Some(package) = package {
+            write!(f, " -p {package}")?;
+        }
+        write!(f, " -- --exact {name}")
+    }
+}
+
+/// Tells how to replay a test whose body panics.
+struct TellOnPanic(Replay);
+
+impl Drop for TellOnPanic {
+    fn drop(&mut self) {
+        self.0.tell();
     }
 }
 
@@ -171,7 +188,8 @@ struct Watchdog {
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Watchdog {
-    fn start(plan: Plan, alarm: Alarm) -> Watchdog {
+    fn start(replay: Replay, alarm: Alarm) -> Watchdog {
+        let plan = replay.plan;
         let over = Arc::new((Mutex::new(false), Condvar::new()));
         let seen = over.clone();
         let guard = move || {
@@ -187,6 +205,7 @@ impl Watchdog {
             alarm.ring();
             if !is_over(GRACE) {
                 eprintln!("watchdog: {} runs a task that never yields; the process is aborted", plan.name);
+                replay.tell();
                 std::process::abort();
             }
         };
