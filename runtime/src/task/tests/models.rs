@@ -1,5 +1,5 @@
 //! Under loom: every interleaving, and every value that the memory model lets a load see, up to `LOOM_MAX_PREEMPTIONS`
-//! (2 unless told). Loom also reports a deadlock (a wake that was lost), a race on a stage, and an inbox that is leaked
+//! (3 unless told). Loom also reports a deadlock (a wake that was lost), a race on a stage, and an inbox that is leaked
 //! (a header that nobody freed).
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`
@@ -25,7 +25,7 @@ use std::{
 
 fn model(story: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
-    builder.preemption_bound.get_or_insert(2);
+    builder.preemption_bound.get_or_insert(3);
     builder.check(story);
 }
 
