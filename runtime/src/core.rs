@@ -272,7 +272,15 @@ impl Core {
             if self.flights.borrow().slots.unanswered() == 0 || self.now() >= deadline {
                 break;
             }
-            self.wait(Park::Until(Some(deadline)))?;
+            // The pool's threads ring only for who says that it sleeps.
+            self.tasks.accept_mail();
+            if self.inbox.prepare_to_park() {
+                let waited = self.wait(Park::Until(Some(deadline)));
+                self.inbox.unparked();
+                waited?;
+            } else {
+                self.wait(Park::No)?;
+            }
         }
         Ok(self.flights.borrow().slots.describe())
     }
