@@ -50,6 +50,7 @@ pub(crate) struct Core {
     /// How many more operations the task that runs now may do inline before it lets others have a turn.
     inline_left: Cell<u32>,
     pub ticks: Cell<u64>,
+    pub stalls: Cell<u64>,
     alarmed: Arc<AtomicBool>,
     pub buffers: Buffers,
 }
@@ -105,6 +106,7 @@ impl Core {
             late: Cell::default(),
             inline_left: Cell::new(INLINE_MAX),
             ticks: Cell::new(0),
+            stalls: Cell::new(0),
             alarmed: Arc::default(),
             buffers: Buffers::new(buffers),
         })
@@ -312,6 +314,7 @@ impl Core {
         Metrics {
             driver: flights.driver.name(),
             ticks: self.ticks.get(),
+            stalls: self.stalls.get(),
             enters: driver.enters,
             submitted: driver.submitted,
             completed: driver.completed,

@@ -8,6 +8,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use rustix::time::ClockId;
+
 use crate::core::Core;
 use crate::driver::Park;
 use crate::time::{Duration, Instant};
@@ -18,6 +20,8 @@ const POLLS_MAX: u32 = 61;
 const TURN_MAX: Duration = Duration::from_micros(200);
 /// Reading the clock costs as much as a small poll, so it is not read after each.
 const POLLS_PER_CLOCK: u32 = 16;
+/// A turn that lasts so long is told: somebody blocks.
+const STALL_MIN: Duration = Duration::from_millis(100);
 
 /// Runs the core until `future` is done. Tasks that are not done stay, for the next time.
 ///
@@ -41,6 +45,34 @@ pub(crate) fn block_on<F: Future>(core: &Rc<Core>, future: F) -> F::Output {
 
 /// Runs ready tasks, and the root when it is woken, until there are none or the turn is over.
 fn run_turn<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
+    let turn_began = coarse_now();
+    let output = run_tasks(core, root);
+    let took = coarse_now().saturating_sub(turn_began);
+    if took >= STALL_MIN {
+        stalled(core, took);
+    }
+    output
+}
+
+/// The time since some moment, a few milliseconds behind: it costs a fifth of what [`Instant::now`] does.
+#[inline]
+fn coarse_now() -> Duration {
+    let now = rustix::time::clock_gettime(ClockId::MonotonicCoarse);
+    // Never negative: the clock begins with the machine.
+    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32)
+}
+
+#[cold]
+fn stalled(core: &Core, took: Duration) {
+    core.stalls.set(core.stalls.get() + 1);
+    tracing::warn!(
+        "tasks kept their core for {} ms without a pause, and all others, timers and sockets waited: what computes or blocks \
+         belongs on `spawn_blocking`, or wants a `yield_now` now and then",
+        took.as_millis(),
+    );
+}
+
+fn run_tasks<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
     let mut began = None;
     for polls in 1..=POLLS_MAX {
         core.refill_inline();

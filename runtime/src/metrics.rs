@@ -10,6 +10,8 @@ pub struct Metrics {
     pub driver: &'static str,
     /// Turns of the core's loop.
     pub ticks: u64,
+    /// Turns that lasted 100 ms or more, as when a task blocks. Each is also told as a warning.
+    pub stalls: u64,
     /// System calls that submit or wait.
     pub enters: u64,
     /// SQEs taken by the kernel (requests taken up, for the other drivers).

@@ -277,8 +277,26 @@ impl Ring {
     #[inline]
     fn has_overflowed(&mut self) -> bool {
         let overflowed = self.ring.submission().cq_overflow();
-        self.counters.overflows += u64::from(overflowed);
+        if overflowed {
+            self.count_overflow();
+        }
         overflowed
+    }
+
+    /// Told at the first, and each time there are twice as many: a storm must not flood the log.
+    #[cold]
+    fn count_overflow(&mut self) {
+        self.counters.overflows += 1;
+        let times = self.counters.overflows;
+        if times.is_power_of_two() {
+            let cq_entries = self.ring.params().cq_entries();
+            tracing::warn!(
+                times,
+                cq_entries,
+                "more completions than the completion queue holds: nothing is lost, but each detour costs an enter; \
+                 Builder::cq_entries makes it larger"
+            );
+        }
     }
 
     /// Moves entries from the backlog into the SQ.

@@ -32,13 +32,14 @@ pub(super) use self::{
     shared::Mail,
     waker::{core_of, id_at},
 };
-use super::{JoinError, Notify, TaskId, contain};
+use super::{JoinError, Notify, TaskId, contain, panic_message};
 use crate::{
     inbox::Inbox,
     sync::{Arc, AtomicPtr, AtomicU8, AtomicUsize, Mutex, Ordering, UnsafeCell},
 };
 use std::{
     alloc::Layout,
+    any::Any,
     cell::Cell,
     marker::PhantomData,
     mem::{self, ManuallyDrop},
@@ -465,12 +466,21 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, context: &mut Context<'_>) ->
         let output = match panic::catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => Ok(output),
-            Err(payload) => Err(JoinError::panicked(payload)),
+            Err(payload) => {
+                tell_of_panic(&*payload);
+                Err(JoinError::panicked(payload))
+            }
         };
         // SAFETY: the stage is still the caller's, and holds the future.
         unsafe { replace_future(stage, output) };
         Poll::Ready(())
     })
+}
+
+/// Whoever has the handle learns of it, too; but the handle may be gone, and the panic hook be silent.
+#[cold]
+fn tell_of_panic(payload: &(dyn Any + Send)) {
+    tracing::error!("a task panicked; its core goes on: {}", panic_message(payload));
 }
 
 /// # Safety

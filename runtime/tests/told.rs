@@ -1,0 +1,114 @@
+//! What happens rarely and matters is told through `tracing`: what was tried, what it means, what helps.
+
+#[path = "common/heard.rs"]
+mod heard;
+
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use heard::{lines_with, listen};
+use runtime::op::Nop;
+use runtime::testing::{Driver, builder, is_here};
+use runtime::{Builder, metrics, spawn, spawn_blocking, submit, yield_now};
+
+#[test]
+fn a_runtime_that_starts_says_what_serves_it() {
+    listen();
+    let runtime = builder(Driver::Fallback).entries(32).build().unwrap();
+    drop(runtime);
+    assert_eq!(lines_with(&["DEBUG", "runtime starts", "driver=\"fallback\"", "entries=32"]).len(), 1);
+}
+
+/// Catches: a stall that is measured from the last time the core parked, which would tell of every long wait.
+#[test]
+fn a_task_that_blocks_its_core_is_told_and_one_that_waits_is_not() {
+    listen();
+    let runtime = builder(Driver::Fallback).build().unwrap();
+    let told = || lines_with(&["WARN", "kept their core for", "spawn_blocking"]).len();
+    runtime.block_on(async {
+        for _wait in 0..5 {
+            runtime::time::sleep(Duration::from_millis(120)).await;
+        }
+        spawn_blocking(|| std::thread::sleep(Duration::from_millis(120))).await.unwrap();
+        // A busy machine may have stopped this thread in the middle of a turn, but not each time.
+        let before = metrics().stalls;
+        assert!(before < 6, "waiting is told as blocking");
+        spawn(async {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(150) {
+                std::hint::spin_loop();
+            }
+        })
+        .await
+        .unwrap();
+        let ticks = metrics().ticks;
+        while metrics().ticks == ticks {
+            yield_now().await;
+        }
+        assert!(metrics().stalls > before);
+        assert_eq!(metrics().stalls, u64::try_from(told()).unwrap());
+    });
+}
+
+#[test]
+fn completions_beyond_the_queue_are_told_with_what_makes_it_larger() {
+    listen();
+    if !is_here(Driver::Ring, "an overflow of the completion queue") {
+        return;
+    }
+    let runtime = builder(Driver::Ring).ignore_environment().entries(4).cq_entries(8).build().unwrap();
+    runtime.block_on(async {
+        let mut ops: Vec<_> = (0..10_000).map(|_| submit(Nop)).collect();
+        poll_fn(|context| {
+            let are_pending = ops.iter_mut().all(|op| Pin::new(op).poll(context).is_pending());
+            assert!(are_pending);
+            Poll::Ready(())
+        })
+        .await;
+        for op in ops {
+            op.await.unwrap();
+        }
+        let overflows = metrics().overflows;
+        let told = lines_with(&["WARN", "Builder::cq_entries", "cq_entries=8"]);
+        assert_eq!(
+            told.len(),
+            usize::try_from(overflows.checked_ilog2().map_or(0, |log| log + 1)).unwrap(),
+            "{told:?}"
+        );
+    });
+}
+
+#[test]
+fn a_task_that_panics_with_nobody_to_hear_of_it_is_told() {
+    listen();
+    let runtime = Builder::new().build().unwrap();
+    runtime.block_on(async {
+        drop(spawn(async { panic!("the reactor is hot") }));
+        while metrics().tasks > 0 {
+            yield_now().await;
+        }
+    });
+    assert_eq!(lines_with(&["ERROR", "panicked", "the reactor is hot"]).len(), 1);
+}
+
+/// Catches: an end that leaves tasks without a word, and one that says nothing of what it leaks.
+#[test]
+fn what_is_leaked_at_the_end_is_named() {
+    struct Again;
+    impl Drop for Again {
+        fn drop(&mut self) {
+            let again = Again;
+            drop(spawn(async move {
+                let _again = again;
+                pending::<()>().await;
+            }));
+        }
+    }
+    listen();
+    let runtime = Builder::new().build().unwrap();
+    runtime.block_on(async { drop(Again) });
+    drop(runtime);
+    assert!(!lines_with(&["ERROR", "leaked", "their Drop still spawns"]).is_empty());
+}
