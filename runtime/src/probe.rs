@@ -8,7 +8,7 @@ use rustix::thread::CapabilitySet;
 use crate::driver::refusal::{Sizes, Surroundings, has_capability, limit, limit_in_kib};
 use crate::driver::setup::{self, Feature, Features};
 use crate::inbox::Inbox;
-use crate::runtime::Builder;
+use crate::runtime::{Builder, overrides};
 
 /// What [`probe`] found. Printed, it is a report, a line for each thing found; [`cures`](Probe::cures) are what may help.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ pub fn probe() -> Probe {
         io_uring_disabled: around.sysctl,
         memlock: memlock(),
         nofile: limit(Resource::Nofile),
-        environment: std::env::vars().filter(|(name, _)| name.starts_with("GIMMAL_")).collect(),
+        environment: overrides(),
     }
 }
 

@@ -254,6 +254,15 @@ impl Builder {
     }
 }
 
+/// The variables that [`Builder::build`] reads.
+const VARIABLES: [&str; 5] =
+    ["GIMMAL_DRIVER", "GIMMAL_ENTRIES", "GIMMAL_CQ_ENTRIES", "GIMMAL_BUFFERS", "GIMMAL_WITHOUT"];
+
+/// What the environment overrides.
+pub(crate) fn overrides() -> Vec<(String, String)> {
+    VARIABLES.iter().filter_map(|name| Some((name.to_string(), variable(name)?))).collect()
+}
+
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

@@ -1,0 +1,55 @@
+//! What the runtime tells through `tracing`: warnings and errors, as one line each.
+
+use std::fmt::{Debug, Write};
+use std::sync::{Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Listens from now on, for this whole process.
+pub fn listen() {
+    tracing::subscriber::set_global_default(Listener).expect("nobody else listens in this process");
+}
+
+/// What was heard since the last call.
+pub fn take() -> Vec<String> {
+    std::mem::take(&mut HEARD.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+struct Listener;
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        HEARD.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
+    }
+
+    fn new_span(&self, _attributes: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+    fn enter(&self, _span: &Id) {}
+    fn exit(&self, _span: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let written = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+        written.expect("a String takes all");
+    }
+}

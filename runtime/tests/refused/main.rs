@@ -1,0 +1,15 @@
+//! Where io_uring is denied, missing or too dear, a runtime serves all the same, or says what is wrong and what helps.
+
+#[path = "../common/child.rs"]
+mod child;
+mod denials;
+#[path = "../common/denied.rs"]
+mod denied;
+mod echo;
+mod heard;
+mod limits;
+
+/// Whether this is the child, in which a ring may be denied that its parent has.
+fn is_child() -> bool {
+    std::env::var_os(child::CASE).is_some()
+}
