@@ -16,7 +16,7 @@ use runtime::{Builder, metrics, spawn, spawn_blocking, submit, yield_now};
 #[test]
 fn a_runtime_that_starts_says_what_serves_it() {
     listen();
-    let runtime = builder(Driver::Fallback).entries(32).build().unwrap();
+    let runtime = builder(Driver::Fallback).ignore_environment().entries(32).build().unwrap();
     drop(runtime);
     assert_eq!(lines_with(&["DEBUG", "runtime starts", "driver=\"fallback\"", "entries=32"]).len(), 1);
 }

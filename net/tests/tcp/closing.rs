@@ -6,7 +6,7 @@ use net::{TcpListener, TcpStream};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, now, timeout};
 
-use crate::support::{a_few_turns, check, fill, listen, pair, pattern, poll_once};
+use crate::support::{a_few_turns, check, fill, listen, narrow_pair, pair, pattern, poll_once};
 
 /// So soon the other end must know.
 const SOON: Duration = Duration::from_millis(100);
@@ -127,7 +127,7 @@ async fn a_connection_that_nobody_took_comes_with_the_std_listener() {
 /// Catches: a `close` that does not wait for the piece of a dropped write.
 #[runtime::test(driver = each)]
 async fn closing_waits_for_a_dropped_write() {
-    let (client, server) = pair().await;
+    let (client, server) = narrow_pair().await;
     let filled = fill(&client).await;
     let piece: Vec<u8> = (filled..filled + 100_000).map(pattern).collect();
     assert!(poll_once(pin!(client.write_owned(piece))).await.is_pending());
@@ -144,7 +144,7 @@ async fn closing_waits_for_a_dropped_write() {
 #[runtime::test(driver = ring)]
 async fn a_lingering_socket_does_not_hold_up_its_core() {
     for is_closed in [false, true] {
-        let (client, server) = pair().await;
+        let (client, server) = narrow_pair().await;
         fill(&client).await;
         client.set_linger(Some(Duration::from_secs(30))).unwrap();
         assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(30)));

@@ -5,7 +5,7 @@ use std::pin::pin;
 use net::{Shutdown, TcpStream};
 use runtime::time::{Duration, timeout};
 
-use crate::support::{a_few_turns, check, fill, pair, pattern, poll_once};
+use crate::support::{a_few_turns, check, fill, narrow_pair, pair, pattern, poll_once};
 
 const PIECE: u64 = 256 << 10;
 
@@ -26,7 +26,7 @@ async fn read_to_end(stream: &TcpStream) -> Vec<u8> {
 #[runtime::test(driver = each)]
 async fn a_dropped_owned_write_goes_out_whole_and_before_what_is_written_later() {
     for is_under_way in [false, true] {
-        let (client, server) = pair().await;
+        let (client, server) = narrow_pair().await;
         let filled = fill(&client).await;
         let piece: Vec<u8> = (filled..filled + 2 * PIECE).map(pattern).collect();
         {
@@ -54,7 +54,7 @@ async fn a_dropped_owned_write_goes_out_whole_and_before_what_is_written_later()
 /// Catches: a `shutdown` that overtakes the piece in flight.
 #[runtime::test(driver = each)]
 async fn shutting_down_waits_for_a_dropped_write() {
-    let (client, server) = pair().await;
+    let (client, server) = narrow_pair().await;
     let filled = fill(&client).await;
     let piece: Vec<u8> = (filled..filled + PIECE).map(pattern).collect();
     assert!(poll_once(pin!(client.write_owned(piece))).await.is_pending());
@@ -69,7 +69,7 @@ async fn shutting_down_waits_for_a_dropped_write() {
 /// Catches: an `abandon` of a send that forgets its error.
 #[runtime::test(driver = each)]
 async fn the_error_of_a_dropped_write_is_the_next_calls() {
-    let (client, server) = pair().await;
+    let (client, server) = narrow_pair().await;
     fill(&client).await;
     {
         let mut write = pin!(client.write_owned(vec![0; 256 << 10]));
@@ -132,7 +132,7 @@ async fn the_error_of_a_dropped_read_is_the_next_reads() {
 /// Catches: a timeout of an owned call that takes what came without giving it to anybody.
 #[runtime::test(driver = each)]
 async fn a_timeout_of_the_stream_is_stds_and_loses_nothing() {
-    let (client, server) = pair().await;
+    let (client, server) = narrow_pair().await;
     server.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
     assert_eq!(server.read_timeout().unwrap(), Some(Duration::from_millis(5)));
     let lent = server.read(&mut [0; 8]).await.unwrap_err();

@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use net::{TcpListener, TcpStream};
 use runtime::time::{Duration, timeout};
+use rustix::net::sockopt;
 
 /// A listener on a port of its own.
 pub async fn listen() -> TcpListener {
@@ -18,6 +19,22 @@ pub async fn pair() -> (TcpStream, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
     let (server, _peer) = listener.accept().await.expect("a connection");
     (client, server)
+}
+
+/// Both ends of a connection that holds little, and always as much: for tests that fill it.
+pub async fn narrow_pair() -> (TcpStream, TcpStream) {
+    if runtime::metrics().driver == "simulated" {
+        return pair().await;
+    }
+    // Left alone, the kernel makes buffers larger as it sees fit, and some congestion controls send what they have a moment
+    // later, which makes room again.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    sockopt::set_socket_recv_buffer_size(&listener, 32_768).expect("a size");
+    let client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+    sockopt::set_socket_send_buffer_size(&client, 32_768).expect("a size");
+    sockopt::set_tcp_congestion(&client, "reno").expect("every kernel has it");
+    let (server, _peer) = listener.accept().expect("a connection");
+    (TcpStream::from_std(client).expect("a connection"), TcpStream::from_std(server).expect("a connection"))
 }
 
 /// Polls a future once, as whoever awaits this.
