@@ -6,6 +6,7 @@ mod denials;
 #[path = "../common/denied.rs"]
 mod denied;
 mod echo;
+#[path = "../common/heard.rs"]
 mod heard;
 mod limits;
 
