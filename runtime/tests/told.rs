@@ -6,12 +6,18 @@ mod heard;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use heard::{lines_with, listen};
+use heard::listen;
 use runtime::op::Nop;
 use runtime::testing::{Driver, builder, is_here};
 use runtime::{Builder, metrics, spawn, spawn_blocking, submit, yield_now};
+
+/// What this test was told: others run beside it.
+fn lines_with(words: &[&str]) -> Vec<String> {
+    heard::lines_with(Some(thread::current().id()), words)
+}
 
 #[test]
 fn a_runtime_that_starts_says_what_serves_it() {
@@ -31,7 +37,7 @@ fn a_task_that_blocks_its_core_is_told_and_one_that_waits_is_not() {
         for _wait in 0..5 {
             runtime::time::sleep(Duration::from_millis(120)).await;
         }
-        spawn_blocking(|| std::thread::sleep(Duration::from_millis(120))).await.unwrap();
+        spawn_blocking(|| thread::sleep(Duration::from_millis(120))).await.unwrap();
         // A busy machine may have stopped this thread in the middle of a turn, but not each time.
         let before = metrics().stalls;
         assert!(before < 6, "waiting is told as blocking");

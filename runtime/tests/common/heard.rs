@@ -1,16 +1,14 @@
 //! What the runtime tells through `tracing`, as one line an event.
 
-use std::cell::RefCell;
 use std::fmt::{Debug, Write};
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread::{self, ThreadId};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-thread_local! {
-    static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
+static HEARD: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
 
 /// Listens from now on, for this whole process.
 pub fn listen() {
@@ -20,10 +18,13 @@ pub fn listen() {
     });
 }
 
-/// What this thread has told so far, and has all of these words in it.
-pub fn lines_with(words: &[&str]) -> Vec<String> {
-    let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
-    HEARD.with_borrow(|heard| heard.iter().filter(has_all).cloned().collect())
+/// What was told so far, by this thread or by any, and has all of these words in it.
+pub fn lines_with(by: Option<ThreadId>, words: &[&str]) -> Vec<String> {
+    let heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_meant = |(thread, line): &&(ThreadId, String)| {
+        by.is_none_or(|by| by == *thread) && words.iter().all(|word| line.contains(word))
+    };
+    heard.iter().filter(is_meant).map(|(_, line)| line.clone()).collect()
 }
 
 struct Listener;
@@ -36,7 +37,7 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
-        HEARD.with_borrow_mut(|heard| heard.push(line.0));
+        HEARD.lock().unwrap_or_else(PoisonError::into_inner).push((thread::current().id(), line.0));
     }
 
     fn new_span(&self, _attributes: &Attributes<'_>) -> Id {

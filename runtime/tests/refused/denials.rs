@@ -66,7 +66,7 @@ fn where_io_uring_is_denied_the_fallback_serves_and_one_warning_says_why() {
         assert_eq!(runtime.block_on(async { runtime::metrics().driver }), "fallback");
         echo(&runtime);
         drop(runtime);
-        let heard = heard::lines_with(&["WARN"]);
+        let heard = heard::lines_with(None, &["WARN"]);
         assert_eq!(heard.len(), 1, "{heard:#?}");
         assert!(heard[0].starts_with("WARN no io_uring, so epoll and a thread pool serve instead: "), "{heard:#?}");
         assert_names_the_cause(&heard[0], denial);
@@ -83,7 +83,7 @@ fn who_insists_on_a_ring_is_refused_with_the_cause_and_the_cure() {
         assert!(error.to_string().contains("Builder::driver(Choice::Fallback), or GIMMAL_DRIVER=fallback"), "{error}");
         let kind = if denial == Denial::Enosys { ErrorKind::Unsupported } else { ErrorKind::PermissionDenied };
         assert_eq!(error.kind(), kind);
-        assert_eq!(heard::lines_with(&["WARN"]), [""; 0], "whoever gets the error decides who hears of it");
+        assert_eq!(heard::lines_with(None, &["WARN"]), [""; 0], "whoever gets the error decides who hears of it");
     });
 }
 
@@ -116,7 +116,7 @@ fn the_environment_has_the_last_word_about_the_driver() {
     in_a_child(TEST, "fallback, denied", denied("fallback"), || {
         heard::listen();
         echo(&Builder::new().driver(Choice::Ring).build().unwrap());
-        assert_eq!(heard::lines_with(&["WARN"]), [""; 0], "who asked for it needs no warning");
+        assert_eq!(heard::lines_with(None, &["WARN"]), [""; 0], "who asked for it needs no warning");
     });
     in_a_child(TEST, "ring, denied", denied("ring"), || {
         assert_names_the_cause(&driver(Choice::Auto).unwrap_err().to_string(), Denial::Eperm);

@@ -56,7 +56,7 @@ fn under_64_kib_the_first_rings_are_smaller_and_the_last_error_names_memlock_and
             heard::listen();
             lower_memlock(64);
             let (made, error) = runtimes_side_by_side(64);
-            let warnings = heard::lines_with(&["WARN"]);
+            let warnings = heard::lines_with(None, &["WARN"]);
             println!("{made} runtimes under 64 KiB, {error:?}, {warnings:#?}");
             let Some(error) = error else {
                 assert_eq!(warnings, [""; 0]);
