@@ -81,7 +81,7 @@ impl Connection {
         let _gone = self.stream.set_nodelay(true).and_then(|()| self.stream.set_write_timeout(Some(SEND_MAX)));
         // An error here is the client's doing, or its network's: it has nobody to be told to.
         if let Ok(End::Answered) = self.converse().await {
-            self.linger().await;
+            linger(&self.stream).await;
         }
     }
 
@@ -180,25 +180,25 @@ impl Connection {
         entry.bytes.set(bytes);
         Ok(())
     }
+}
 
-    /// Closes our side, and waits until the client has seen that. A socket that is closed with something unread in it resets
-    /// the connection, and the reset takes our response away from a client that was still sending. RFC 9112, section 9.6.
-    async fn linger(&self) {
-        let drained = async {
-            self.stream.shutdown(Shutdown::Write).await?;
-            let mut left = LINGER_BYTES_MAX;
-            let mut unwanted = [0; 512];
-            while left > 0 {
-                match self.stream.read(&mut unwanted).await? {
-                    0 => break,
-                    received => left = left.saturating_sub(received),
-                }
+/// Closes our side, and waits until the client has seen that. A socket that is closed with something unread in it resets the
+/// connection, and the reset takes our response away from a client that was still sending. RFC 9112, section 9.6.
+pub async fn linger(stream: &TcpStream) {
+    let drained = async {
+        stream.shutdown(Shutdown::Write).await?;
+        let mut left = LINGER_BYTES_MAX;
+        let mut unwanted = [0; 512];
+        while left > 0 {
+            match stream.read(&mut unwanted).await? {
+                0 => break,
+                received => left = left.saturating_sub(received),
             }
-            io::Result::Ok(())
-        };
-        // However it ends, it ends.
-        let _ended = timeout(LINGER_MAX, drained).await;
-    }
+        }
+        io::Result::Ok(())
+    };
+    // However it ends, it ends.
+    let _ended = timeout(LINGER_MAX, drained).await;
 }
 
 /// A request's line in the log, which is written when this is dropped: also for a response that was cut.
@@ -244,7 +244,8 @@ impl Drop for Entry {
     }
 }
 
-fn unix_seconds() -> u64 {
+/// What time it is, after the start of 1970.
+pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

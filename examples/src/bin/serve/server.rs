@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::SystemTime;
 
 use net::{TcpListener, TcpStream};
 use runtime::JoinHandle;
@@ -13,16 +12,24 @@ use runtime::time::{Duration, Instant, now, sleep, timeout_at};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use crate::connection::{Connection, Site};
+use crate::connection::{Connection, Site, linger, unix_seconds};
 use crate::response::{self, Response};
 use crate::status::Status;
 
-/// How many clients may be connected. For one more the connection that has been idle longest is closed; if none is idle, the
+/// How many clients may be connected. For one more the connection that has been idle longest is closed; if all are in use, the
 /// newcomer is told that the service is unavailable.
 pub const CONNECTIONS_MAX: usize = 1024;
 
-/// Descriptors that are no client's: the standard streams, the ring, the root, the listener, a listing or two.
+/// A client that has said nothing for so long may be sent away for another. One that has just come, or has just been
+/// answered, may have a request on its way.
+const IDLE_MIN: Duration = Duration::from_secs(1);
+
+/// Descriptors that are no client's: the standard streams, the ring, the root, the listener, newcomers that are turned away, a
+/// listing or two.
 const DESCRIPTORS_OURS: usize = 32;
+
+/// How many newcomers may be told so at once. Beyond that they are not even told.
+const TURNED_AWAY_MAX: usize = 16;
 
 /// How long responses in flight may take when the server stops.
 pub const GRACE: Duration = Duration::from_secs(1);
@@ -90,7 +97,7 @@ async fn accept(listener: Rc<TcpListener>, clients: Rc<Clients>, site: Rc<Site>)
                 clients.welcome(stream, &site);
             }
             Err(error) if is_exhaustion(&error) => {
-                // An idle client has a descriptor that somebody who waits at the door can use.
+                // An idle client has a descriptor that whoever comes next can use.
                 clients.close_longest_idle();
                 if !std::mem::replace(&mut is_told, true) {
                     eprintln!(
@@ -110,6 +117,8 @@ struct Clients {
     connections_max: usize,
     connected: RefCell<HashMap<u64, Client>>,
     last_number: Cell<u64>,
+    /// Held by each newcomer that is being turned away.
+    turned_away: Rc<()>,
 }
 
 #[derive(Debug)]
@@ -121,7 +130,9 @@ struct Client {
 impl Clients {
     fn welcome(self: &Rc<Self>, stream: TcpStream, site: &Rc<Site>) {
         if self.connected.borrow().len() >= self.connections_max && !self.close_longest_idle() {
-            drop(runtime::spawn(turn_away(stream)));
+            if Rc::strong_count(&self.turned_away) <= TURNED_AWAY_MAX {
+                drop(runtime::spawn(turn_away(stream, self.turned_away.clone())));
+            }
             return;
         }
         let number = self.last_number.get() + 1;
@@ -136,11 +147,11 @@ impl Clients {
         self.connected.borrow_mut().insert(number, Client { task, idle_since });
     }
 
-    /// Whether one was idle.
+    /// Whether one was idle for long enough.
     fn close_longest_idle(&self) -> bool {
         let mut connected = self.connected.borrow_mut();
         let idle = connected.iter().filter_map(|(&number, client)| Some((client.idle_since.get()?, number)));
-        let Some((_since, number)) = idle.min() else {
+        let Some((_since, number)) = idle.min().filter(|&(since, _)| now() >= since + IDLE_MIN) else {
             return false;
         };
         let client = connected.remove(&number).expect("it has just been found");
@@ -177,13 +188,14 @@ impl Drop for Leaving {
     }
 }
 
-/// For who came when everybody is busy. The few bytes fit into any socket, so this ends at once.
-async fn turn_away(stream: TcpStream) {
-    let now_seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+/// For who came when everybody is busy. The few bytes fit into any socket; then it takes a second at most.
+async fn turn_away(stream: TcpStream, _counted: Rc<()>) {
     let mut out = Vec::new();
-    let response = Response { now_seconds, connection: response::Connection::Close, is_head: false };
+    let response = Response { now_seconds: unix_seconds(), connection: response::Connection::Close, is_head: false };
     response.message(&mut out, Status::Unavailable);
-    let _gone = stream.write(&out).await;
+    if stream.write(&out).await.is_ok() {
+        linger(&stream).await;
+    }
 }
 
 /// [`CONNECTIONS_MAX`], or fewer where descriptors are scarce: a client that is answered may need two.
