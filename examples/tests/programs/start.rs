@@ -1,0 +1,68 @@
+//! How `serve` starts, and what it says when it cannot.
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+use crate::folder::Folder;
+use crate::program::{Program, beside_others, serve};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_serve")).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn assert_refuses(arguments: &[&str], status: i32, words: &[&str]) {
+    let output = run(arguments);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    for word in words {
+        assert!(complaint.contains(word), "{word:?} is not in {complaint:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_what_helps() {
+    let _turn = beside_others();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_refuses(&["--addr", &address, "."], 1, &[&address, "in use", "another program listens there", "--addr"]);
+}
+
+#[test]
+fn an_address_that_is_nobodys_here_is_named() {
+    let _turn = beside_others();
+    assert_refuses(&["--addr", "192.0.2.1:80"], 1, &["192.0.2.1:80", "no such address", "127.0.0.1"]);
+}
+
+#[test]
+fn a_root_that_is_none_is_named_with_what_helps() {
+    let _turn = beside_others();
+    let folder = Folder::new();
+    let file = folder.write("file.txt", "");
+    let nowhere = folder.path().join("nowhere");
+    assert_refuses(&[nowhere.to_str().unwrap()], 1, &["nowhere", "no such directory", "name one that exists"]);
+    assert_refuses(&[file.to_str().unwrap()], 1, &["file.txt", "it is a file", "the directory that it is in"]);
+}
+
+#[test]
+fn a_wrong_argument_is_named_and_help_is_help() {
+    let _turn = beside_others();
+    assert_refuses(&["--verbose"], 2, &["--verbose", "--help"]);
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    assert!(String::from_utf8(help.stdout).unwrap().contains("usage: serve"));
+}
+
+/// Catches: a root that is looked up by its name for each request.
+#[test]
+fn the_root_stays_the_same_directory_when_it_is_renamed() {
+    let _turn = beside_others();
+    let folder = Folder::new();
+    folder.write("root/file.txt", "text");
+    let server = Program::start(serve(&folder.path().join("root"), &[]));
+    std::fs::rename(folder.path().join("root"), folder.path().join("elsewhere")).unwrap();
+    folder.write("root/file.txt", "another");
+    assert_eq!(crate::client::Client::connect(server.address).get("/file.txt").text(), "text");
+    server.stop();
+}
