@@ -89,7 +89,7 @@ pub enum OnDrop {
 pub enum Request<'a> {
     /// Nothing, and an answer. `IORING_OP_NOP`.
     Nop,
-    /// Open files: [`file`].
+    /// Open files: [`mod@file`].
     File(file::FileRequest<'a>),
     /// Names in the file system: [`path`].
     Path(path::PathRequest<'a>),

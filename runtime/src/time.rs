@@ -1,6 +1,6 @@
 //! Time: [`sleep`], [`timeout`], [`interval`].
 //!
-//! Nothing here asks the kernel for a timer. Each core keeps its deadlines in a [wheel](wheel), and the earliest of them is
+//! Nothing here asks the kernel for a timer. Each core keeps its deadlines in a wheel, and the earliest of them is
 //! the timeout of the one call in which the core waits for everything else. To make a timer and cancel it costs a reading
 //! of the clock and a few list operations; a kernel timer costs a microsecond.
 //!

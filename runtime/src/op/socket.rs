@@ -351,7 +351,7 @@ impl Op for Accept {
 
 /// Takes connections, one reply each. `IORING_OP_ACCEPT` with `IORING_ACCEPT_MULTISHOT` (5.19).
 ///
-/// Who connected is not told: ask [`name`]. It can end at any time without an error; then ask again.
+/// Who connected is not told: ask [`call::name`](crate::call::name). It can end at any time without an error; then ask again.
 #[derive(Debug)]
 pub struct AcceptMany {
     /// The listener.
