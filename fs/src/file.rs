@@ -194,8 +194,14 @@ impl File {
 
     async fn sync(&self, data_only: bool) -> io::Result<()> {
         self.description.writes_settled().await?;
-        let fsync = Fsync { fd: self.fd.clone(), data_only };
-        tended(&self.description, Syncing { fsync, description: self.description.clone() }).await
+        loop {
+            let fsync = Fsync { fd: self.fd.clone(), data_only };
+            match tended(&self.description, Syncing { fsync, description: self.description.clone() }).await {
+                // As std: a signal is no reason to tell whoever asked.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                synced => return synced,
+            }
+        }
     }
 
     /// Makes the file `size` bytes long: cuts it, or adds zeros. `ftruncate(2)`. The cursor stays where it is.
@@ -230,12 +236,22 @@ impl File {
     pub async fn set_len(&self, size: u64) -> io::Result<()> {
         self.description.writes_settled().await?;
         if call::offers(Feature::Ftruncate) {
-            let truncate = Truncate { fd: self.fd.clone(), len: size };
-            let resizing = Resizing { truncate, description: self.description.clone() };
-            return tended(&self.description, resizing).await;
+            return self.set_len_by_op(size).await;
         }
         let file = std::fs::File::from(self.fd.os()?.try_clone_to_owned()?);
         on_pool("ftruncate", move || file.set_len(size)).await
+    }
+
+    async fn set_len_by_op(&self, size: u64) -> io::Result<()> {
+        loop {
+            let truncate = Truncate { fd: self.fd.clone(), len: size };
+            let resizing = Resizing { truncate, description: self.description.clone() };
+            match tended(&self.description, resizing).await {
+                // As std.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                resized => return resized,
+            }
+        }
     }
 
     /// Says who may do what with the file. `fchmod(2)`.

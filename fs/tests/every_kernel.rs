@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use runtime::simulated::{Fault, Faults};
 use runtime::testing::{Driver, builder, is_here};
 
 /// A name that nobody else has, neither here nor in a simulated `/tmp`.
@@ -63,6 +64,18 @@ async fn a_file_gets_the_length_that_it_is_told() {
         assert_eq!(fs::read(&path).await.unwrap(), [8; 10], "the dropped cut came later, or never");
     }
     clean_up(path);
+}
+
+/// Signals are not for those who sync or cut, as in std.
+/// Catches: an EINTR that comes through.
+#[runtime::test(driver = simulated, seeds = 50)]
+async fn what_is_interrupted_is_asked_again() {
+    let file = fs::File::create("/tmp/a").await.unwrap();
+    runtime::simulated::world().set_faults(Faults::none().with(Fault::Interrupted, 0.5));
+    file.set_len(1_000).await.unwrap();
+    file.sync_data().await.unwrap();
+    file.sync_all().await.unwrap();
+    assert_eq!(runtime::simulated::world().files()[0].synced, [0; 1_000]);
 }
 
 /// Catches: a call that reaches the real file system from a simulated program.
