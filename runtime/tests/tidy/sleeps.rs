@@ -10,6 +10,7 @@ const ALLOWED: &[&str] = &[
     // A row of its matrix is a sleep.
     "runtime/tests/orphans/scenes.rs",
     // On the simulated clock, which jumps.
+    "examples/tests/wal/power.rs",
     "runtime/tests/simulated.rs",
     // These are about sleeping.
     "runtime/tests/time.rs",

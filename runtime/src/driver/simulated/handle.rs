@@ -183,6 +183,11 @@ impl World {
         self.shared.lock().power_cut();
     }
 
+    /// How often the power went, by [`power_cut`](World::power_cut) or by a [fault](Fault::PowerCut).
+    pub fn power_cuts(&self) -> u64 {
+        self.shared.lock().boots - 1
+    }
+
     /// The program's open descriptors, in the order of their numbers.
     pub fn descriptors(&self) -> Vec<Descriptor> {
         let kernel = self.shared.lock();

@@ -130,7 +130,9 @@ fn what_was_synced_with_its_directory_survives_a_power_cut() {
         let other = open(&mut machine, "/tmp/other", OFlags::CREATE | OFlags::RDWR).unwrap();
         sync(&mut machine, &other).unwrap();
 
+        assert_eq!(world.power_cuts(), 0);
         world.power_cut();
+        assert_eq!(world.power_cuts(), 1);
         assert_eq!(code(read(&mut machine, &log, Position::At(0), 8)), Some(Errno::IO), "its descriptor is dead");
         let log = open(&mut machine, "/tmp/log", OFlags::RDWR).unwrap();
         let left = read(&mut machine, &log, Position::At(0), 8_000).unwrap();

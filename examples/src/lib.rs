@@ -1,0 +1,5 @@
+//! What the example programs are made of, where it can stand on its own: a reader's server or log would look like this.
+
+#![deny(unsafe_code)]
+
+pub mod wal;
