@@ -16,11 +16,12 @@ pub(crate) struct Attribute {
 }
 
 /// `#[runtime::main]`.
-pub(crate) const MAIN: Attribute = Attribute { name: "#[runtime::main]", options: &["driver", "entries", "crate"] };
+pub(crate) const MAIN: Attribute =
+    Attribute { name: "#[runtime::main]", options: &["driver", "cores", "entries", "crate"] };
 
 /// `#[runtime::test]`.
 pub(crate) const TEST: Attribute =
-    Attribute { name: "#[runtime::test]", options: &["driver", "seeds", "watchdog", "crate"] };
+    Attribute { name: "#[runtime::test]", options: &["driver", "cores", "seeds", "watchdog", "crate"] };
 
 const MAIN_DRIVERS: [Choice; 3] = [("ring", "Ring"), ("fallback", "Fallback"), ("auto", "Auto")];
 
@@ -34,6 +35,9 @@ const DRIVERS_OF_EACH: [Choice; 3] = [("ring", "Ring"), ("fallback", "Fallback")
 
 /// The most entries that io_uring_setup(2) gives a submission queue.
 const ENTRIES_MAX: u32 = 32_768;
+
+/// As many cores as `Builder::cores` takes.
+const CORES_MAX: u32 = 1024;
 
 /// How many schedules a simulated test is tried with unless it says otherwise: enough for the common interleavings, and
 /// still quicker than building the test.
@@ -51,6 +55,10 @@ pub(crate) fn main(options: &Options, function: Function) -> Result<TokenStream,
     if let Some(driver) = options.choice("driver", &MAIN_DRIVERS)? {
         let parts = [("CRATE", runtime.clone()), ("DRIVER", word(driver))];
         configure.extend(template::fill(".driver(CRATE::Choice::DRIVER)", Span::mixed_site(), &parts));
+    }
+    if let Some(cores) = options.number("cores", 1..=CORES_MAX)? {
+        let parts = [("CORES", number(cores))];
+        configure.extend(template::fill(".cores(CORES)", Span::mixed_site(), &parts));
     }
     if let Some(entries) = options.number("entries", 1..=ENTRIES_MAX)? {
         let parts = [("ENTRIES", number(entries))];
@@ -81,6 +89,7 @@ pub(crate) fn test(options: &Options, function: Function) -> Result<TokenStream,
     }
     let runtime = options.runtime_path()?;
     let driver = options.choice("driver", &TEST_DRIVERS)?.unwrap_or("Auto");
+    let cores = options.number("cores", 1..=CORES_MAX)?.unwrap_or(1);
     let seeds = options.number("seeds", 1..=u32::MAX)?;
     let watchdog_secs = options.number("watchdog", 1..=u32::MAX)?.unwrap_or(WATCHDOG_DEFAULT_SECS);
     if let Some(key) = options.key_span("seeds").filter(|_| ![EACH, "Simulated"].contains(&driver)) {
@@ -88,13 +97,14 @@ pub(crate) fn test(options: &Options, function: Function) -> Result<TokenStream,
             "`seeds` goes with `driver = simulated` or `driver = each`: no other driver has a schedule to choose";
         return Err(Error::new(key, message));
     }
-    let plan = Plan { runtime, seeds: seeds.unwrap_or(SEEDS_DEFAULT), watchdog_secs };
+    let plan = Plan { runtime, cores, seeds: seeds.unwrap_or(SEEDS_DEFAULT), watchdog_secs };
     Ok(if driver == EACH { test_each(plan, function) } else { test_one(plan, driver, function) })
 }
 
 /// What the tests of one function have in common.
 struct Plan {
     runtime: TokenStream,
+    cores: u32,
     seeds: u32,
     watchdog_secs: u32,
 }
@@ -109,6 +119,7 @@ impl Plan {
                     name: ::core::concat!(::core::module_path!(), PATH),
                     package: ::core::option_env!(\"CARGO_PKG_NAME\"),
                     driver: CRATE::testing::Driver::DRIVER,
+                    cores: CORES,
                     seeds: SEEDS,
                     watchdog_secs: WATCHDOG_SECS,
                 },
@@ -119,6 +130,7 @@ impl Plan {
                 ("CRATE", self.runtime.clone()),
                 ("PATH", TokenTree::from(Literal::string(&format!("::{name}"))).into()),
                 ("DRIVER", word(driver)),
+                ("CORES", number(self.cores)),
                 ("SEEDS", number(seeds)),
                 ("WATCHDOG_SECS", number(self.watchdog_secs)),
                 ("BODY", body),

@@ -39,6 +39,7 @@ use crate::options::Options;
 /// | option | what it sets | when left out |
 /// | --- | --- | --- |
 /// | `driver = ring`, `fallback` or `auto` | who services I/O; see `runtime::Choice` | the builder's own default |
+/// | `cores = 4` | how many cores there are, 1 to 1024; the body runs on core 0, once; see `runtime::Builder::cores` | 1 |
 /// | `entries = 256` | how many requests the submission queue holds, 1 to 32768 | the builder's own default |
 /// | `crate = ::runtime` | the crate that the written code calls, for those who re-export it | `::runtime` |
 ///
@@ -76,6 +77,7 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | option | what it sets | when left out |
 /// | --- | --- | --- |
 /// | `driver = ring`, `fallback`, `simulated`, `auto` or `each` | what the test runs on | `auto` |
+/// | `cores = 4` | how many cores there are, 1 to 1024; a simulated kernel's take turns on one thread | 1 |
 /// | `seeds = 100` | how many schedules a simulated test is tried with, from 1; `GIMMAL_SEED` and `GIMMAL_SEEDS` override it | 16 |
 /// | `watchdog = 60` | after how many seconds the test fails, from 1 | 60 |
 /// | `crate = ::runtime` | the crate that the written code calls, for those who re-export it | `::runtime` |

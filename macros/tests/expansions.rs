@@ -15,12 +15,17 @@ mod played {
     #[derive(Debug, Default, PartialEq)]
     pub struct Builder {
         pub driver: Option<Choice>,
+        pub cores: Option<usize>,
         pub entries: Option<u32>,
     }
 
     impl Builder {
         pub fn driver(self, choice: Choice) -> Builder {
             Builder { driver: Some(choice), ..self }
+        }
+
+        pub fn cores(self, cores: usize) -> Builder {
+            Builder { cores: Some(cores), ..self }
         }
 
         pub fn entries(self, entries: u32) -> Builder {
@@ -70,6 +75,7 @@ mod played {
             pub name: &'static str,
             pub package: Option<&'static str>,
             pub driver: Driver,
+            pub cores: usize,
             pub seeds: u32,
             pub watchdog_secs: u64,
         }
@@ -155,7 +161,7 @@ fn tests_listed(options: &[&str]) -> Vec<String> {
     names
 }
 
-#[gimmal_macros::main(driver = fallback, entries = 1_024, crate = crate::played)]
+#[gimmal_macros::main(driver = fallback, cores = 4, entries = 1_024, crate = crate::played)]
 async fn fails() -> Result<(), String> {
     Err(String::from("as it should"))?;
     Ok(())
@@ -165,7 +171,7 @@ async fn fails() -> Result<(), String> {
 fn main_configures_the_builder_and_gives_back_what_the_body_gave() {
     assert_eq!(fails().report(), ExitCode::FAILURE);
     let built = played::entry::BUILT.take();
-    assert_eq!(built, Builder { driver: Some(Choice::Fallback), entries: Some(1_024) });
+    assert_eq!(built, Builder { driver: Some(Choice::Fallback), cores: Some(4), entries: Some(1_024) });
 }
 
 #[gimmal_macros::main(crate = crate::played)]
@@ -189,10 +195,10 @@ fn main_may_stand_on_any_function_and_leaves_the_builder_alone() {
     assert_eq!(played::entry::BUILT.take(), Builder::default());
 
     assert_eq!(calls_itself_once().report(), ExitCode::from(2));
-    assert_eq!(played::entry::BUILT.take(), Builder { driver: Some(Choice::Auto), entries: None });
+    assert_eq!(played::entry::BUILT.take(), Builder { driver: Some(Choice::Auto), ..Builder::default() });
 
     assert_eq!(made_by_another_macro().report(), ExitCode::FAILURE);
-    assert_eq!(played::entry::BUILT.take(), Builder { driver: Some(Choice::Ring), entries: None });
+    assert_eq!(played::entry::BUILT.take(), Builder { driver: Some(Choice::Ring), ..Builder::default() });
 }
 
 /// A macro's parts arrive wrapped in groups without delimiters.
@@ -221,22 +227,25 @@ make! {
 #[gimmal_macros::test(crate = crate::played)]
 async fn a_test_has_the_driver_that_is_there_and_a_minute() {
     let name = "expansions::a_test_has_the_driver_that_is_there_and_a_minute";
-    assert_eq!(PLAN.take(), Some(Plan { name, package: PACKAGE, driver: Driver::Auto, seeds: 1, watchdog_secs: 60 }));
+    assert_eq!(
+        PLAN.take(),
+        Some(Plan { name, package: PACKAGE, driver: Driver::Auto, cores: 1, seeds: 1, watchdog_secs: 60 })
+    );
 }
 
-#[gimmal_macros::test(driver = simulated, seeds = 100, watchdog = 5, crate = crate::played)]
+#[gimmal_macros::test(driver = simulated, cores = 3, seeds = 100, watchdog = 5, crate = crate::played)]
 async fn a_test_says_what_it_wants() -> Result<(), String> {
     let name = "expansions::a_test_says_what_it_wants";
     assert_eq!(
         PLAN.take(),
-        Some(Plan { name, package: PACKAGE, driver: Driver::Simulated, seeds: 100, watchdog_secs: 5 })
+        Some(Plan { name, package: PACKAGE, driver: Driver::Simulated, cores: 3, seeds: 100, watchdog_secs: 5 })
     );
     Ok(())
 }
 
 /// `simulated` and `fallback` mean what they mean around the test, not the tests of its module.
 /// Catches: a body moved into the module.
-#[gimmal_macros::test(driver = each, watchdog = 7, crate = crate::played)]
+#[gimmal_macros::test(driver = each, cores = 2, watchdog = 7, crate = crate::played)]
 async fn each_driver_gets_its_test() -> Result<(), std::fmt::Error> {
     let plan = PLAN.take().expect("set before the body runs");
     let (name, seeds) = match plan.driver {
@@ -246,7 +255,10 @@ async fn each_driver_gets_its_test() -> Result<(), std::fmt::Error> {
         Driver::Auto => unreachable!("each is never auto"),
     };
     let name = format!("expansions::each_driver_gets_its_test::{name}");
-    assert_eq!(plan, Plan { name: plan.name, package: PACKAGE, driver: plan.driver, seeds, watchdog_secs: 7 });
+    assert_eq!(
+        plan,
+        Plan { name: plan.name, package: PACKAGE, driver: plan.driver, cores: 2, seeds, watchdog_secs: 7 }
+    );
     assert_eq!(plan.name, name);
     Ok(())
 }

@@ -6,12 +6,10 @@
 //! and then acts.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -25,20 +23,23 @@ use crate::inflight::held::{Cells, Held, Proof};
 use crate::inflight::slots::{self, Consequence, Key, Orphan, Slots};
 use crate::metrics::Metrics;
 use crate::op::{Op, Reply, Request, StreamOp};
-use crate::task::{Notify, Tasks, contain};
+use crate::task::{Address, Entered, Notify, Site, Tasks, contain};
 use crate::time::wheel::{TimerKey, Wheel};
+
+mod alarm;
+mod ending;
+
+pub(crate) use self::alarm::Alarm;
+pub(crate) use self::ending::Told;
 
 thread_local! {
     /// The core that runs on this thread now. Its owner is the `Runtime`: the end of a thread frees nothing here.
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 /// One core.
 pub(crate) struct Core {
-    /// Never that of another core of this process, also of one that is gone.
-    id: u64,
+    pub place: Place,
     pub tasks: Rc<Tasks>,
     pub inbox: Arc<Inbox>,
     pub pool: Arc<Pool>,
@@ -51,13 +52,34 @@ pub(crate) struct Core {
     inline_left: Cell<u32>,
     pub ticks: Cell<u64>,
     pub stalls: Cell<u64>,
-    alarmed: Arc<AtomicBool>,
+    alarm: Alarm,
     pub buffers: Buffers,
+}
+
+/// Which core it is, and how the cores of its runtime reach each other.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// Below `addresses.len()`.
+    pub index: usize,
+    pub addresses: Arc<[Address]>,
 }
 
 struct Flights {
     slots: Slots,
     driver: Driver,
+}
+
+/// As long as it lives, its core is the current one of this thread.
+pub(crate) struct Here {
+    previous: Option<Rc<Core>>,
+    _tasks: Entered,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let left = CURRENT.try_with(|current| current.replace(self.previous.take()));
+        drop(left);
+    }
 }
 
 struct Timers {
@@ -75,7 +97,7 @@ pub(crate) struct Flight {
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.core.upgrade() {
-            Some(core) => write!(f, "op {:?} of core {}", self.key, core.id),
+            Some(core) => write!(f, "op {:?} of core {}", self.key, core.place.index),
             None => write!(f, "op {:?} of a core that is gone", self.key),
         }
     }
@@ -93,11 +115,13 @@ pub(crate) enum Next<T> {
 const INLINE_MAX: u32 = 64;
 
 impl Core {
-    pub fn new(driver: Driver, inbox: Arc<Inbox>, pool: Arc<Pool>, buffers: usize) -> Rc<Core> {
+    pub fn new(site: Site, place: Place, driver: Driver, pool: Arc<Pool>, buffers: usize) -> Rc<Core> {
         let epoch = driver.now();
+        let inbox = place.addresses[place.index].inbox().clone();
         Rc::new(Core {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            tasks: Tasks::new(inbox.clone()),
+            place,
+            tasks: Tasks::new(site, inbox.clone()),
+            alarm: Alarm::new(inbox.clone()),
             inbox,
             pool,
             cells: Cells::new(),
@@ -107,7 +131,6 @@ impl Core {
             inline_left: Cell::new(INLINE_MAX),
             ticks: Cell::new(0),
             stalls: Cell::new(0),
-            alarmed: Arc::default(),
             buffers: Buffers::new(buffers),
         })
     }
@@ -128,6 +151,25 @@ impl Core {
     pub fn uninstall(self: &Rc<Core>) {
         // At the end of a thread the pointer may be gone before the runtime.
         let _gone = CURRENT.try_with(|current| current.take());
+    }
+
+    /// Makes this the core of its thread until the guard goes. Then the one before is again, so that several cores may
+    /// take turns on one thread.
+    #[must_use = "it is the current one for as long as the guard lives"]
+    pub fn enter(self: &Rc<Core>) -> Here {
+        // At the end of a thread the pointer may be gone before the runtime.
+        let previous = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
+        Here { previous, _tasks: Tasks::enter(&self.tasks) }
+    }
+
+    /// # Panics
+    ///
+    /// On another driver than the simulated one.
+    pub fn world(&self) -> World {
+        match &self.flights.borrow().driver {
+            Driver::Simulated(simulated) => simulated.world(),
+            other => panic!("there is no simulated world here: this runtime is on the {} driver", other.name()),
+        }
     }
 
     #[inline]
@@ -258,60 +300,13 @@ impl Core {
         self.inline_left.set(INLINE_MAX);
     }
 
-    /// Asks for the end of all ops in flight, and waits for it until `deadline`. Nobody waits for them any more; ops whose
-    /// future was leaked or kept beyond the runtime end here too. Returns a line for each that did not end.
-    pub fn drain(&self, deadline: Instant) -> io::Result<Vec<String>> {
-        let mut told = HashSet::new();
-        loop {
-            // Again in each round: what an op's `abandon` starts must end too.
-            let keys = self.flights.borrow().slots.keys();
-            for key in keys {
-                if told.insert(key) {
-                    self.orphan(key);
-                    self.cancel(key);
-                }
-            }
-            if self.flights.borrow().slots.unanswered() == 0 || self.now() >= deadline {
-                break;
-            }
-            // The pool's threads ring only for who says that it sleeps.
-            self.tasks.accept_mail();
-            if self.inbox.prepare_to_park() {
-                let waited = self.wait(Park::Until(Some(deadline)));
-                self.inbox.unparked();
-                waited?;
-            } else {
-                self.wait(Park::No)?;
-            }
-        }
-        Ok(self.flights.borrow().slots.describe())
-    }
-
-    /// What rings this core's alarm.
-    pub fn alarm(&self) -> Alarm {
-        Alarm { alarmed: self.alarmed.clone(), inbox: self.inbox.clone() }
-    }
-
-    /// If the alarm was rung: says what everybody waits for, and panics.
-    pub fn answer_alarm(&self) {
-        if self.alarmed.load(Ordering::Relaxed) {
-            panic!("watchdog: it takes too long. What there is:\n  {}", self.describe().join("\n  "));
-        }
-    }
-
-    fn describe(&self) -> Vec<String> {
-        let mut lines = self.flights.borrow().slots.describe();
-        lines.push(format!("tasks: {} alive, {} ready", self.tasks.alive(), self.tasks.ready()));
-        lines.push(format!("timers: {}", self.timers.borrow().wheel.len()));
-        lines
-    }
-
     pub fn metrics(&self) -> Metrics {
         let flights = self.flights.borrow();
         let tasks = self.tasks.counters();
         let driver = flights.driver.counters();
         let pool = self.pool.counters();
         Metrics {
+            core: self.place.index,
             driver: flights.driver.name(),
             ticks: self.ticks.get(),
             stalls: self.stalls.get(),
@@ -324,24 +319,12 @@ impl Core {
             tasks: self.tasks.alive(),
             polls: tasks.polls,
             remote_wakes: tasks.remote_wakes,
+            remote_spawns: tasks.remote_spawns,
             timers: self.timers.borrow().wheel.len(),
             pool_threads: pool.threads,
             pool_queued: pool.queued,
             pool_jobs: pool.run,
         }
-    }
-}
-
-/// Makes a core panic with a dump, from any thread.
-pub(crate) struct Alarm {
-    alarmed: Arc<AtomicBool>,
-    inbox: Arc<Inbox>,
-}
-
-impl Alarm {
-    pub fn ring(&self) {
-        self.alarmed.store(true, Ordering::Relaxed);
-        self.inbox.notify_only();
     }
 }
 
@@ -502,10 +485,26 @@ pub(crate) fn may_pass(what: &str) -> bool {
 
 /// The simulated world of this core.
 pub(crate) fn world() -> World {
-    with(|core| match &core.flights.borrow().driver {
-        Driver::Simulated(simulated) => simulated.world(),
-        other => panic!("there is no simulated world here: this runtime is on the {} driver", other.name()),
-    })
+    with(|core| core.world())
+}
+
+/// How core `index` of this runtime is reached. `None`: it is this one, and may be spawned on.
+///
+/// # Panics
+///
+/// Outside a runtime, and if there is no such core.
+#[track_caller]
+pub(crate) fn address(index: usize) -> Option<Address> {
+    let (addresses, may_spawn) = place(|place| (place.addresses.clone(), place.index == index));
+    let cores = addresses.len();
+    assert!(index < cores, "there is no core {index}: this runtime has {cores}, see Builder::cores");
+    // One that has ended takes no more tasks, as others that have.
+    (!may_spawn || with(|core| core.tasks.is_closed())).then(|| addresses[index].clone())
+}
+
+/// Which core runs here, and how the others are reached.
+pub(crate) fn place<R>(look: impl FnOnce(&Place) -> R) -> R {
+    with(|core| look(&core.place))
 }
 
 pub(crate) fn pool() -> Arc<Pool> {

@@ -4,6 +4,7 @@
 //! ready, when so much is queued that it pays, or when the turn has lasted long enough that others must be heard.
 
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,10 +13,17 @@ use rustix::time::ClockId;
 
 use crate::core::Core;
 use crate::driver::Park;
-use crate::time::{Duration, Instant};
+use crate::driver::simulated::handle::World;
+use crate::time::Duration;
+
+mod ending;
+
+pub(crate) use self::ending::end;
 
 /// So many polls make a turn, however many tasks are ready.
 const POLLS_MAX: u32 = 61;
+/// Where several cores share a thread, turns are shorter, so that more orders of what they do can be seen.
+const POLLS_MAX_TOGETHER: u32 = 16;
 /// So long a turn may last before sockets, timers and other threads are looked at.
 const TURN_MAX: Duration = Duration::from_micros(200);
 /// Reading the clock costs as much as a small poll, so it is not read after each.
@@ -34,19 +42,54 @@ pub(crate) fn block_on<F: Future>(core: &Rc<Core>, future: F) -> F::Output {
     let mut context = Context::from_waker(&waker);
     waker.wake_by_ref();
     loop {
-        if let Poll::Ready(output) = run_turn(core, &mut || future.as_mut().poll(&mut context)) {
+        if let Poll::Ready(output) = run_turn(core, POLLS_MAX, &mut || future.as_mut().poll(&mut context)) {
             // What the last tasks asked for (a cancel, a write that nobody waits for) must not lie about.
-            wait(core, Park::No);
+            core.wait(Park::No).unwrap_or_else(|error| lost(core, &error));
             return output;
         }
-        turn_over(core);
+        turn_over(core).unwrap_or_else(|error| lost(core, &error));
+        core.answer_alarm();
+    }
+}
+
+/// The same for all cores of a simulated world, which take turns on this thread, as the world's seed says. `future` is the
+/// first one's.
+///
+/// # Panics
+///
+/// As [`block_on`].
+pub(crate) fn block_on_together<F: Future>(cores: &[Rc<Core>], world: &World, future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = cores[0].tasks.root();
+    let mut context = Context::from_waker(&waker);
+    waker.wake_by_ref();
+    loop {
+        let (index, polls_max) = world.next_turn(POLLS_MAX_TOGETHER);
+        let core = &cores[index];
+        let _here = core.enter();
+        let root: &mut dyn FnMut() -> Poll<F::Output> =
+            if index == 0 { &mut || future.as_mut().poll(&mut context) } else { &mut || Poll::Pending };
+        if let Poll::Ready(output) = run_turn(core, polls_max, root) {
+            core.wait(Park::No).unwrap_or_else(|error| lost(core, &error));
+            return output;
+        }
+        let describe = || cores.iter().flat_map(|core| core.describe()).collect::<Vec<_>>();
+        if let Err(error) = turn_over(core) {
+            panic!(
+                "the simulated world of these cores is lost: {error}. What there is:\n  {}",
+                describe().join("\n  ")
+            );
+        }
+        if cores[0].is_alarmed() {
+            cores[0].give_up(&describe());
+        }
     }
 }
 
 /// Runs ready tasks, and the root when it is woken, until there are none or the turn is over.
-fn run_turn<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
+fn run_turn<T>(core: &Core, polls_max: u32, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
     let turn_began = coarse_now();
-    let output = run_tasks(core, root);
+    let output = run_tasks(core, polls_max, root);
     let took = coarse_now().saturating_sub(turn_began);
     if took >= STALL_MIN {
         stalled(core, took);
@@ -54,7 +97,7 @@ fn run_turn<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
     output
 }
 
-/// The time since some moment, a few milliseconds behind: it costs a fifth of what [`Instant::now`] does.
+/// The time since some moment, a few milliseconds behind: it costs a fifth of what [`Instant::now`](std::time::Instant::now) does.
 #[inline]
 fn coarse_now() -> Duration {
     let now = rustix::time::clock_gettime(ClockId::MonotonicCoarse);
@@ -72,9 +115,9 @@ fn stalled(core: &Core, took: Duration) {
     );
 }
 
-fn run_tasks<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
+fn run_tasks<T>(core: &Core, polls_max: u32, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
     let mut began = None;
-    for polls in 1..=POLLS_MAX {
+    for polls in 1..=polls_max {
         core.refill_inline();
         let is_root = core.tasks.take_root_wake();
         if is_root {
@@ -88,7 +131,8 @@ fn run_tasks<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
             break;
         }
         if polls % POLLS_PER_CLOCK == 0 {
-            let now = Instant::now();
+            // The driver's clock: a simulated world must not depend on how fast this machine is.
+            let now = core.now();
             if now.duration_since(*began.get_or_insert(now)) > TURN_MAX {
                 break;
             }
@@ -98,21 +142,23 @@ fn run_tasks<T>(core: &Core, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
 }
 
 /// Hears of the world: other threads, timers, the driver. Waits for it if nobody is ready.
-fn turn_over(core: &Core) {
+#[inline]
+fn turn_over(core: &Core) -> io::Result<()> {
     core.ticks.set(core.ticks.get() + 1);
     core.tasks.accept_mail();
     let next_timer = core.fire_timers();
     if core.tasks.is_ready() {
-        wait(core, Park::No);
+        core.wait(Park::No)
     } else if core.inbox.prepare_to_park() {
-        wait(core, Park::Until(next_timer));
+        let waited = core.wait(Park::Until(next_timer));
         core.inbox.unparked();
+        waited
+    } else {
+        Ok(())
     }
-    core.answer_alarm();
 }
 
-fn wait(core: &Core, park: Park) {
-    if let Err(error) = core.wait(park) {
-        panic!("the {} driver of this core is lost: {error}", core.metrics().driver);
-    }
+#[cold]
+fn lost(core: &Core, error: &io::Error) -> ! {
+    panic!("the {} driver of this core is lost: {error}", core.metrics().driver)
 }

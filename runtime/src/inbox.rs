@@ -21,7 +21,7 @@ mod bell;
 use self::bell::Bell;
 use crate::{
     sync::{Arc, AtomicBool, Ordering, fence},
-    task::{Drained, Shared, Stack},
+    task::{Closed, Drained, Shared, Stack},
 };
 use std::{io, os::fd::BorrowedFd};
 
@@ -48,14 +48,17 @@ impl Inbox {
         }))
     }
 
-    /// Hands a task with fresh mail to its core, and wakes the core if it sleeps. Never fails, blocks or allocates;
-    /// after the end of the core it does nothing.
+    /// Hands a task with fresh mail to its core, and wakes the core if it sleeps. Never blocks or allocates.
+    ///
+    /// # Errors
+    ///
+    /// After the end of the core. The core looks once more at every task that it knows after closing its inbox, so only
+    /// one that it has never seen is left to whoever sends it.
     #[inline]
-    pub(crate) fn push(&self, task: Shared) {
-        // A closed inbox needs no bell: its core looks at every task once more after closing it.
-        if self.stack.push(task).is_ok() {
-            self.interrupt();
-        }
+    pub(crate) fn push(&self, task: Shared) -> Result<(), Closed> {
+        self.stack.push(task)?;
+        self.interrupt();
+        Ok(())
     }
 
     /// Makes the core go around its loop at least once after this call, even if it was about to park: for whoever has
@@ -75,6 +78,12 @@ impl Inbox {
     #[inline]
     pub(crate) fn has_mail(&self) -> bool {
         !self.stack.is_empty()
+    }
+
+    /// Whether the core should go around: there is mail, or a nudge. As [`has_mail`](Inbox::has_mail), it may miss what
+    /// is just coming.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.has_mail() || self.nudged.load(Ordering::Relaxed)
     }
 
     /// All that has arrived, oldest first. For the core only.

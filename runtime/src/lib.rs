@@ -31,9 +31,14 @@
 //! | see how memory stays put | `inflight/held.rs` (who may open the op), `inflight/slots.rs` (its life, drawn) |
 //! | see the kernel being asked | `driver.rs` (the contract), then `driver/{ring,fallback,simulated}.rs` |
 //! | see who runs when | `executor.rs` (the loop), `core.rs` (what a core owns), `task.rs`, `inbox.rs` (other threads) |
+//! | see how cores reach each other | `cores.rs` (`spawn_on`), `task/cell/parcel.rs` (a task on its way), `runtime/threads.rs` |
 //! | find a limit | [`Builder`] |
 //!
-//! Layers, arrows to the right only: `net, fs ─► runtime ─► executor ─► time, inflight, blocking, call ─► core ─► slots,
+//! A runtime has one core on the thread that built it, and each [further](Builder::cores) one on a thread of its own, with its
+//! own ring. Tasks and handles never leave their core; what crosses is a closure that is `Send`, and its output. In a simulated
+//! world all cores take turns on one thread, as the seed says.
+//!
+//! Layers, arrows to the right only: `net, fs ─► runtime ─► executor ─► time, inflight, blocking, call, cores ─► core ─► slots,
 //! held, driver ─► task, inbox, the pool ─► op ─► fd, buf`. `op` knows no driver and no task; no driver matches on a request, except the
 //! simulated one, which *is* a kernel.
 //!
@@ -66,6 +71,7 @@ pub mod time;
 
 mod blocking;
 mod core;
+mod cores;
 mod driver;
 mod executor;
 mod inbox;
@@ -79,6 +85,7 @@ mod task;
 pub use gimmal_macros::{main, test};
 
 pub use crate::blocking::spawn_blocking;
+pub use crate::cores::{core_id, cores, on_each_core, spawn_on};
 pub use crate::driver::setup::Feature;
 pub use crate::inflight::{Deadline, Replies, Step, Submit, replies, submit};
 pub use crate::metrics::{Metrics, metrics};

@@ -6,6 +6,8 @@ use crate::core;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
+    /// Which core of its runtime it is.
+    pub core: usize,
     /// Who services requests: `ring`, `fallback` or `simulated`.
     pub driver: &'static str,
     /// Turns of the core's loop.
@@ -30,6 +32,8 @@ pub struct Metrics {
     pub polls: u64,
     /// Tasks woken by other threads.
     pub remote_wakes: u64,
+    /// Tasks that [`spawn_on`](crate::spawn_on) brought from other cores.
+    pub remote_spawns: u64,
     /// Timers that have not fired.
     pub timers: usize,
     /// Threads of the blocking pool.
@@ -40,7 +44,9 @@ pub struct Metrics {
     pub pool_jobs: u64,
 }
 
-/// The counters of the core that this is called on.
+/// The counters of the core that this is called on. Those of all: `on_each_core(|| async { metrics() })`.
+///
+/// What it tells of the blocking pool is the same on each, since they share it.
 ///
 /// # Panics
 ///

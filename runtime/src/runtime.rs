@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::blocking::pool::{Pool, QUEUE_MAX, THREADS_MAX};
-use crate::core::Core;
+use crate::core::{Alarm, Core, Place};
 use crate::driver::Driver;
 use crate::driver::fallback::Fallback;
 use crate::driver::refusal::{Sizes, without_descriptors};
@@ -16,8 +16,12 @@ use crate::driver::setup::{self, Feature, Features};
 use crate::driver::simulated::{Faults, Simulated};
 use crate::executor;
 use crate::inbox::Inbox;
-use crate::task::{Entered, Tasks};
+use crate::task::{Address, Entered, Site, Tasks};
 use crate::time::Duration;
+
+mod threads;
+
+use self::threads::Threads;
 
 /// Who services the requests of a runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +35,9 @@ pub enum Choice {
     /// epoll and the blocking pool.
     Fallback,
 }
+
+/// More cores than this are a slip of the keyboard.
+const CORES_MAX: usize = 1024;
 
 /// How a runtime is built.
 ///
@@ -52,6 +59,7 @@ pub enum Choice {
 pub struct Builder {
     choice: Choice,
     simulated: Option<(u64, Faults)>,
+    cores: usize,
     entries: u32,
     cq_entries: Option<u32>,
     buffers: usize,
@@ -76,6 +84,7 @@ impl Builder {
         Builder {
             choice: Choice::Auto,
             simulated: None,
+            cores: 1,
             entries: 256,
             cq_entries: None,
             buffers: 64,
@@ -99,6 +108,25 @@ impl Builder {
     #[must_use]
     pub fn simulated(mut self, seed: u64, faults: Faults) -> Builder {
         self.simulated = Some((seed, faults));
+        self
+    }
+
+    /// How many cores there are, 1 to 1024: one on the thread that builds the runtime, each other one on a thread of its own,
+    /// with its own driver. All share the blocking pool. `std::thread::available_parallelism` tells how many are of use.
+    ///
+    /// Under [`simulated`](Builder::simulated) all take turns on the one thread, in an order that the seed decides.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let runtime = runtime::Builder::new().cores(2).build()?;
+    /// let answer = runtime.block_on(runtime::spawn_on(1, || async { 6 * 7 }))?;
+    /// assert_eq!(answer, 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn cores(mut self, cores: usize) -> Builder {
+        self.cores = cores;
         self
     }
 
@@ -160,14 +188,15 @@ impl Builder {
         self
     }
 
-    /// Builds the runtime on this thread, where it stays.
+    /// Builds the runtime on this thread, where it stays; each further core gets a thread of its own, `gimmal-core-1` and
+    /// so on. The driver is chosen once: what this thread's core gets, the others must get too.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a size of 0 and for environment variables that make no sense. When
-    /// there is no ring to be had and the fallback was not allowed, or memory or descriptors ran out: what was tried, what
-    /// the kernel said, what it likely means, what helps. [`AlreadyExists`](io::ErrorKind::AlreadyExists) when this thread
-    /// has a runtime already.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a size of 0, for too many cores, and for environment variables that
+    /// make no sense. When there is no ring to be had and the fallback was not allowed, or memory, descriptors or threads ran
+    /// out: what was tried, what the kernel said, what it likely means, what helps; nothing is left running then.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) when this thread has a runtime already.
     pub fn build(mut self) -> io::Result<Runtime> {
         if self.reads_environment {
             self.read_environment()?;
@@ -178,20 +207,50 @@ impl Builder {
         if self.blocking_threads == 0 || self.blocking_queue == 0 {
             return Err(invalid("the blocking pool needs at least one thread, and room for one job".into()));
         }
-        let inbox = Inbox::new().map_err(|error| without_descriptors("eventfd(2)", error))?;
+        if !(1..=CORES_MAX).contains(&self.cores) {
+            return Err(invalid(format!("a runtime has 1 to {CORES_MAX} cores, not {}", self.cores)));
+        }
+        let plots = Plot::several(self.cores)?;
         let pool = Pool::new(self.blocking_threads, self.blocking_queue);
-        let driver = self.build_driver(&inbox, &pool)?;
-        tracing::debug!(driver = driver.name(), entries = self.entries, "runtime starts");
-        let core = Core::new(driver, inbox, pool, self.buffers);
-        Runtime::start(core)
+        match self.simulated.take() {
+            Some((seed, faults)) => {
+                let cores = self.simulated_cores(seed, faults, plots, &pool);
+                Runtime::start(cores, |_| Ok(Threads::none()))
+            }
+            None => {
+                let mut plots = plots.into_iter();
+                let plot = plots.next().expect("one at least");
+                let driver = self.build_driver(plot.inbox(), &pool)?;
+                // What this thread's core got, all must get.
+                self.choice = if let Driver::Fallback(_) = driver { Choice::Fallback } else { Choice::Ring };
+                let first = self.core(plot, driver, &pool);
+                Runtime::start(vec![first], |first| Threads::start(&self, plots, &first.pool, &first.alarm()))
+            }
+        }
+    }
+
+    /// Makes a core, on this thread.
+    fn core(&self, plot: Plot, driver: Driver, pool: &Arc<Pool>) -> Rc<Core> {
+        tracing::debug!(driver = driver.name(), core = plot.place.index, entries = self.entries, "core starts");
+        Core::new(plot.site, plot.place, driver, pool.clone(), self.buffers)
+    }
+
+    fn simulated_cores(&self, seed: u64, faults: Faults, plots: Vec<Plot>, pool: &Arc<Pool>) -> Vec<Rc<Core>> {
+        let mut world = None;
+        let cores = plots.into_iter().map(|plot| {
+            let driver = match &world {
+                None => Simulated::new(seed, faults.clone(), plot.inbox().clone()),
+                Some(world) => Simulated::beside(world, plot.inbox().clone()),
+            };
+            world.get_or_insert_with(|| driver.world());
+            let helpers = pool.clone();
+            let driver = Driver::Simulated(driver.with_helpers(move || helpers.is_busy()));
+            self.core(plot, driver, pool)
+        });
+        cores.collect()
     }
 
     fn build_driver(&self, inbox: &Arc<Inbox>, pool: &Arc<Pool>) -> io::Result<Driver> {
-        if let Some((seed, faults)) = &self.simulated {
-            let pool = pool.clone();
-            let simulated = Simulated::new(*seed, faults.clone(), inbox.clone()).with_helpers(move || pool.is_busy());
-            return Ok(Driver::Simulated(simulated));
-        }
         let fallback = || {
             let made = Fallback::new(inbox.clone(), pool.clone());
             made.map(Driver::Fallback).map_err(|error| without_descriptors("epoll_create1(2)", error))
@@ -199,7 +258,7 @@ impl Builder {
         if self.choice == Choice::Fallback {
             return fallback();
         }
-        match setup::ring(self.sizes(1), self.features, inbox) {
+        match setup::ring(self.sizes(self.cores), self.features, inbox) {
             Ok(ring) => Ok(Driver::Ring(ring)),
             Err(refusal) if self.choice == Choice::Auto && refusal.is_denial() => {
                 tracing::warn!(
@@ -277,14 +336,43 @@ fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// A runtime: one core on the thread that built it.
+/// A core to be, on a thread to be.
+struct Plot {
+    site: Site,
+    place: Place,
+}
+
+impl Plot {
+    fn several(cores: usize) -> io::Result<Vec<Plot>> {
+        let mut sites = Vec::with_capacity(cores);
+        let mut addresses = Vec::with_capacity(cores);
+        for _ in 0..cores {
+            let site = Site::new();
+            let inbox = Inbox::new().map_err(|error| without_descriptors("eventfd(2)", error))?;
+            addresses.push(Address::new(&site, inbox));
+            sites.push(site);
+        }
+        let addresses: Arc<[Address]> = addresses.into();
+        let place = |index| Place { index, addresses: addresses.clone() };
+        Ok(sites.into_iter().enumerate().map(|(index, site)| Plot { site, place: place(index) }).collect())
+    }
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        self.place.addresses[self.place.index].inbox()
+    }
+}
+
+/// A runtime: one core on the thread that built it, and [others](Builder::cores) on threads of their own.
 ///
-/// Dropping it drops every task's future, cancels what is in flight and waits for the last replies, for up to a second.
-/// What a device still holds then is leaked, never freed, and named in a warning. A runtime that is forgotten leaks.
+/// Dropping it drops every task's future on its own core, cancels what is in flight and waits for the last replies, for up
+/// to a second, on all cores at the same time. What a device still holds then is leaked, never freed, and named in a warning;
+/// a core whose task does not yield is left behind, and named too. A runtime that is forgotten leaks.
 #[must_use = "a runtime does nothing until `block_on`"]
 pub struct Runtime {
-    core: Rc<Core>,
-    /// The core's tasks are those of this thread, for as long as the runtime lives.
+    /// Those on this thread, the first of all included: one, or all of a simulated world.
+    cores: Vec<Rc<Core>>,
+    threads: Threads,
+    /// The first core's tasks are those of this thread, for as long as the runtime lives.
     entered: Option<Entered>,
     runs: Cell<bool>,
     /// The ring takes requests from one thread only.
@@ -304,33 +392,41 @@ impl Runtime {
         Builder::new().build()
     }
 
-    fn start(core: Rc<Core>) -> io::Result<Runtime> {
-        if !core.install() {
+    fn start(cores: Vec<Rc<Core>>, others: impl FnOnce(&Core) -> io::Result<Threads>) -> io::Result<Runtime> {
+        if !cores[0].install() {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 "this thread has a runtime already; drop that one first, or use another thread",
             ));
         }
-        let entered = Some(Tasks::enter(&core.tasks));
-        Ok(Runtime { core, entered, runs: Cell::new(false), _stays: PhantomData })
+        let entered = Some(Tasks::enter(&cores[0].tasks));
+        let threads = Threads::none();
+        let mut runtime = Runtime { cores, threads, entered, runs: Cell::new(false), _stays: PhantomData };
+        runtime.threads = others(&runtime.cores[0])?;
+        Ok(runtime)
     }
 
-    /// Runs `future` to its end, and the tasks it spawns meanwhile. Tasks that are left go on the next time.
+    /// Runs `future` to its end, on this thread's core, and meanwhile the tasks it spawns. Tasks of this thread that are left
+    /// go on the next time; those of cores on other threads never pause.
     ///
     /// # Panics
     ///
-    /// If `future` does; from within this runtime, where awaiting is the way; and when the driver is lost for good.
+    /// If `future` does; from within this runtime, where awaiting is the way; and when the driver of a core is lost for good.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         assert!(
             !self.runs.replace(true),
             "`block_on` within `block_on`: this thread runs the runtime already, so await the future, or spawn it",
         );
         let _over = Over(&self.runs);
-        executor::block_on(&self.core, future)
+        match self.cores.as_slice() {
+            [alone] => executor::block_on(alone, future),
+            several => executor::block_on_together(several, &several[0].world(), future),
+        }
     }
 
-    pub(crate) fn core(&self) -> &Rc<Core> {
-        &self.core
+    /// What makes the cores panic with a dump, from any thread; the one of this thread first.
+    pub(crate) fn alarms(&self) -> Vec<Alarm> {
+        std::iter::once(self.cores[0].alarm()).chain(self.threads.alarms()).collect()
     }
 }
 
@@ -344,33 +440,23 @@ impl Drop for Over<'_> {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("metrics", &self.core.metrics()).finish_non_exhaustive()
+        f.debug_struct("Runtime").field("metrics", &self.cores[0].metrics()).finish_non_exhaustive()
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let core = &self.core;
-        Tasks::drop_all(&core.tasks);
-        match core.drain(core.now() + END_MAX) {
-            Ok(left) if left.is_empty() => {}
-            Ok(left) => tracing::warn!(
-                "{} operations did not end within {END_MAX:?}; their memory is leaked, since a device may still write there: {}",
-                left.len(),
-                left.join("; "),
-            ),
-            Err(error) => {
-                tracing::error!("the driver was lost while the runtime ended, so all in flight is leaked: {error}")
-            }
-        }
-        // An op's `abandon` may have spawned.
-        Tasks::drop_all(&core.tasks);
-        core.tasks.close();
-        let left = core.pool.close(std::time::Instant::now() + END_MAX);
+        // All cores share the second, and end side by side.
+        let deadline = std::time::Instant::now() + END_MAX;
+        self.threads.tell_to_end(deadline);
+        executor::end(&self.cores, END_MAX);
+        self.threads.wait(deadline);
+        let first = &self.cores[0];
+        let left = first.pool.close(std::time::Instant::now() + END_MAX);
         if left.threads > 0 {
             tracing::warn!("{} threads of the blocking pool still run their last job", left.threads);
         }
-        core.uninstall();
+        first.uninstall();
         self.entered = None;
     }
 }

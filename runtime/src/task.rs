@@ -6,15 +6,17 @@
 mod cell;
 mod contain;
 mod notify;
+mod remote;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use self::{cell::Handle, contain::panic_message};
+use self::cell::Handle;
 pub(crate) use self::{
-    cell::{Drained, Shared, Stack},
-    contain::contain,
+    cell::{Closed, Drained, Shared, Site, Stack},
+    contain::{contain, panic_message},
     notify::Notify,
+    remote::{Address, Arriving},
     table::{Entered, Tasks},
 };
 use std::{

@@ -24,6 +24,8 @@ pub struct Plan {
     pub package: Option<&'static str>,
     /// Who services its requests.
     pub driver: Driver,
+    /// How many cores its runtime has.
+    pub cores: usize,
     /// How many seeds it runs with, on the simulated driver.
     pub seeds: u64,
     /// After so many seconds the runtime's state is printed and the test fails.
@@ -132,12 +134,12 @@ where
         Driver::Simulated => Builder::new().simulated(seed, Faults::none()),
         other => builder(other),
     };
-    let runtime = match builder.build() {
+    let runtime = match builder.cores(plan.cores).build() {
         Ok(runtime) => runtime,
         Err(_) if !is_here(plan.driver, plan.name) => return None,
         Err(error) => panic!("no runtime for {}: {error}", plan.name),
     };
-    let _watchdog = Watchdog::start(Replay { plan, seed }, runtime.core().alarm());
+    let _watchdog = Watchdog::start(Replay { plan, seed }, runtime.alarms());
     Some(runtime.block_on(body()))
 }
 
@@ -179,7 +181,7 @@ impl Drop for TellOnPanic {
     }
 }
 
-/// Rings the core's alarm when a test takes too long; ends the process when even that is not heard.
+/// Rings the cores' alarms when a test takes too long; ends the process when even that is not heard.
 struct Watchdog {
     over: Arc<(Mutex<bool>, Condvar)>,
 }
@@ -188,7 +190,7 @@ struct Watchdog {
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Watchdog {
-    fn start(replay: Replay, alarm: Alarm) -> Watchdog {
+    fn start(replay: Replay, alarms: Vec<Alarm>) -> Watchdog {
         let plan = replay.plan;
         let over = Arc::new((Mutex::new(false), Condvar::new()));
         let seen = over.clone();
@@ -202,7 +204,7 @@ impl Watchdog {
             if is_over(Duration::from_secs(plan.watchdog_secs)) {
                 return;
             }
-            alarm.ring();
+            alarms.iter().for_each(|alarm| alarm.ring("watchdog: it takes too long"));
             if !is_over(GRACE) {
                 eprintln!("watchdog: {} runs a task that never yields; the process is aborted", plan.name);
                 replay.tell();

@@ -40,11 +40,11 @@ mod function {
 
 mod options {
     #[super::runtime::main(dirver = ring)]
-//                         ^ #[runtime::main] has no option `dirver`; it has driver, entries, crate
+//                         ^ #[runtime::main] has no option `dirver`; it has driver, cores, entries, crate
     async fn unknown() {}
 
     #[super::runtime::main(seeds = 3)]
-//                         ^ #[runtime::main] has no option `seeds`; it has driver, entries, crate
+//                         ^ #[runtime::main] has no option `seeds`; it has driver, cores, entries, crate
     async fn of_the_other_attribute() {}
 
     #[super::runtime::main("ring")]
@@ -86,6 +86,22 @@ mod options {
     #[super::runtime::main(entries = 32_769)]
 //                                   ^ `entries` wants a whole number from 1 to 32768
     async fn too_many_entries() {}
+
+    #[super::runtime::main(cores = 0)]
+//                                 ^ `cores` wants a whole number from 1 to 1024
+    async fn no_cores() {}
+
+    #[super::runtime::main(cores = 1_025)]
+//                                 ^ `cores` wants a whole number from 1 to 1024
+    async fn too_many_cores() {}
+
+    #[super::runtime::main(cores = all)]
+//                                 ^ `cores` wants a whole number from 1 to 1024
+    async fn cores_as_a_word() {}
+
+    #[super::runtime::main(cores)]
+//                         ^ `cores` needs a value: write `cores = …`
+    async fn cores_without_a_number() {}
 
     #[super::runtime::main(entries = 256, driver = ring, entries = 256)]
 //                                                       ^ `entries` is given twice

@@ -27,7 +27,7 @@ mod function {
 
 mod options {
     #[super::runtime::test(entries = 8)]
-//                         ^ #[runtime::test] has no option `entries`; it has driver, seeds, watchdog, crate
+//                         ^ #[runtime::test] has no option `entries`; it has driver, cores, seeds, watchdog, crate
     async fn unknown() {}
 
     #[super::runtime::test(driver = all)]
@@ -45,6 +45,14 @@ mod options {
     #[super::runtime::test(seeds = 10)]
 //                         ^ `seeds` goes with `driver = simulated` or `driver = each`: no other driver has a schedule to choose
     async fn seeds_for_whichever_there_is() {}
+
+    #[super::runtime::test(cores = -1)]
+//                                 ^ `cores` wants a whole number from 1 to 1024
+    async fn fewer_than_no_cores() {}
+
+    #[super::runtime::test(cores = 2, driver = each, cores = 3)]
+//                                                   ^ `cores` is given twice
+    async fn two_numbers_of_cores() {}
 
     #[super::runtime::test(watchdog = 1.5)]
 //                                    ^ `watchdog` wants a whole number from 1 to 4294967295

@@ -4,12 +4,12 @@
 //!  Local  ─┐ (the core: table, run queue)     ┌──────────────┐
 //!  Handle ─┤ (JoinHandle: any thread)         │ Header       │  same for all tasks; outlives the future
 //!  Shared ─┤ (mail on its way)         ─────► ├──────────────┤
-//!  Waker  ─┘ (anyone, at any time)            │ Stage        │  Future ──► Output ──► Empty
-//!                                             └──────────────┘
+//!  Waker  ─┤ (anyone, at any time)            │ Stage        │  Future ──► Output ──► Empty
+//!  Parcel ─┘ (its sender, before the core)    └──────────────┘
 //! ```
 //!
 //! **Who may touch what.** `Header::own` belongs to the thread of the task's core: one gets there only through a
-//! [`Local`], which cannot leave that thread. The stage belongs to the core until the outcome says otherwise, and then to the join handle,
+//! [`Local`], which cannot leave that thread (and a [`Parcel`], which no core has seen yet). The stage belongs to the core until the outcome says otherwise, and then to the join handle,
 //! until that says goodbye (mail, or a call on the core's own thread) and it is the core's again. The rest of the
 //! header is atomics and a lock.
 //!
@@ -22,13 +22,15 @@
 
 mod block;
 mod handle;
+mod parcel;
 mod shared;
 mod waker;
 
-pub(crate) use self::shared::{Drained, Shared, Stack};
+pub(crate) use self::shared::{Closed, Drained, Shared, Stack};
 pub(super) use self::{
     block::Pool,
     handle::Handle,
+    parcel::Parcel,
     shared::Mail,
     waker::{core_of, id_at},
 };
@@ -58,14 +60,31 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    pub(crate) fn new() -> Home {
-        // std's atomic, also under loom, which has no statics: it only numbers.
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Home { id: NEXT.fetch_add(1, Ordering::Relaxed), _stays_on_its_thread: PhantomData }
+    /// Here, on this thread, the core of `site` lives from now on.
+    pub(crate) fn new(site: Site) -> Home {
+        Home { id: site.id, _stays_on_its_thread: PhantomData }
     }
 
     /// Never 0, and never the id of another core, also of one that is gone.
     #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// A core to be: it has a name, and no thread yet. There is one for each core, and it becomes one [`Home`].
+pub(crate) struct Site {
+    id: u64,
+}
+
+impl Site {
+    pub(crate) fn new() -> Site {
+        // std's atomic, also under loom, which has no statics: it only numbers.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Site { id: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// See [`Home::id`].
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -190,11 +209,8 @@ impl Local {
     ) -> Local {
         let class = const { block::class_of(Layout::new::<TaskCell<F>>()) };
         let header = pool.allocate(class, Layout::new::<TaskCell<F>>(), vtable::<F>(), home, inbox);
-        // SAFETY: `allocate` gives a block that fits a `TaskCell<F>` and is nobody else's, its header initialised. The
-        // stage is not yet: `write` through a raw pointer asks for nothing more.
-        unsafe {
-            (&raw mut (*header.cast::<TaskCell<F>>().as_ptr()).stage).write(UnsafeCell::new(Stage::Future(future)))
-        };
+        // SAFETY: `allocate` gives a block that fits a `TaskCell<F>` and is nobody else's.
+        unsafe { set_stage(header, future) };
         // The block's one reference is the local side's, and this is its one `Local`.
         let task = Local { header };
         task.own().id.set(id);
@@ -445,6 +461,16 @@ impl Header {
     fn take_foreign_joiner(&self) -> Option<Waker> {
         self.foreign_joiner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
+}
+
+/// Puts `future` into a new cell.
+///
+/// # Safety
+///
+/// The block behind `header` fits a `TaskCell<F>`, and is the caller's alone; its header is initialised, its stage is not.
+unsafe fn set_stage<F: Future>(header: NonNull<Header>, future: F) {
+    // SAFETY: `write` through a raw pointer wants a place that is valid and aligned, and drops nothing there.
+    unsafe { (&raw mut (*header.cast::<TaskCell<F>>().as_ptr()).stage).write(UnsafeCell::new(Stage::Future(future))) };
 }
 
 fn vtable<F: Future + 'static>() -> &'static VTable {

@@ -17,7 +17,7 @@ pub(crate) fn contain(what: &str, foreign: impl FnOnce()) {
 }
 
 /// What `panic!` was told, as far as it was text.
-pub(super) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&str>() {
         text
     } else if let Some(text) = payload.downcast_ref::<String>() {

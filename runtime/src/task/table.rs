@@ -13,7 +13,7 @@
 
 use super::{
     JoinHandle, Notify, TaskId,
-    cell::{Home, Local, Mail, Pool, Shared, id_at},
+    cell::{Home, Local, Mail, Pool, Shared, Site, id_at},
     contain,
 };
 use crate::{
@@ -52,6 +52,7 @@ pub(crate) struct Tasks {
     closed: Cell<bool>,
     polls: Cell<u64>,
     remote_wakes: Cell<u64>,
+    remote_spawns: Cell<u64>,
 }
 
 /// What a core has done with its tasks so far.
@@ -62,11 +63,14 @@ pub(crate) struct Counters {
     pub(crate) polls: u64,
     /// How often a task came through the inbox: several wakes before the core looks are one.
     pub(crate) remote_wakes: u64,
+    /// How many tasks other threads have sent.
+    pub(crate) remote_spawns: u64,
 }
 
 impl Tasks {
-    pub(crate) fn new(inbox: Arc<Inbox>) -> Rc<Tasks> {
-        let home = Home::new();
+    /// Those of the core at `site`, from now on on this thread.
+    pub(crate) fn new(site: Site, inbox: Arc<Inbox>) -> Rc<Tasks> {
+        let home = Home::new(site);
         let pool = Pool::new();
         let root = Local::new(&pool, &home, &inbox, TaskId::ROOT, future::pending::<()>());
         Rc::new(Tasks {
@@ -81,6 +85,7 @@ impl Tasks {
             closed: Cell::new(false),
             polls: Cell::new(0),
             remote_wakes: Cell::new(0),
+            remote_spawns: Cell::new(0),
         })
     }
 
@@ -116,13 +121,20 @@ impl Tasks {
     #[inline]
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         assert!(!self.closed.get(), "spawned a task on a runtime that has ended");
+        let handle = self.admit(|id| Local::with_handle(&self.pool, &self.home, &self.inbox, id, future));
+        JoinHandle::new(handle)
+    }
+
+    /// Takes on what `place` makes of an id of its own: it stands in the table, and in the queue.
+    #[inline]
+    fn admit<R>(&self, place: impl FnOnce(TaskId) -> (Local, R)) -> R {
         let generation = self.next_generation.get();
         self.next_generation.set(generation.wrapping_add(1));
         let mut table = self.table.borrow_mut();
         let entry = table.vacant_entry();
         let index = u32::try_from(entry.key()).ok().filter(|&index| index < TaskId::NOBODY.index);
         let id = TaskId::new(index.expect("2^32 tasks on one core"), generation);
-        let (task, handle) = Local::with_handle(&self.pool, &self.home, &self.inbox, id, future);
+        let (task, placed) = place(id);
         entry.insert(task.clone());
         let mut queue = self.queue.borrow_mut();
         if queue.capacity() < table.len() {
@@ -132,7 +144,7 @@ impl Tasks {
         self.alive.set(self.alive.get() + 1);
         task.enqueue();
         queue.push_back(task);
-        JoinHandle::new(handle)
+        placed
     }
 
     /// Runs the task whose turn it is. `false`: nobody is ready.
@@ -205,6 +217,8 @@ impl Tasks {
             return;
         }
         self.act_on(self.inbox.close());
+        // Tasks that others had sent, and that came only now.
+        self.cancel_all();
         loop {
             // One at a time: what is dropped here may drop other handles of this table.
             let Some(task) = self.queue.borrow_mut().pop_front() else { break };
@@ -222,6 +236,11 @@ impl Tasks {
         }
         self.root.cancel();
         self.root.retire();
+    }
+
+    /// Whether this core takes no more tasks.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// How many tasks have not ended.
@@ -253,7 +272,11 @@ impl Tasks {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        Counters { polls: self.polls.get(), remote_wakes: self.remote_wakes.get() }
+        Counters {
+            polls: self.polls.get(),
+            remote_wakes: self.remote_wakes.get(),
+            remote_spawns: self.remote_spawns.get(),
+        }
     }
 
     #[inline]
@@ -303,8 +326,13 @@ impl Tasks {
 
     fn act_on(&self, mail: impl Iterator<Item = Shared>) {
         for task in mail {
-            self.remote_wakes.set(self.remote_wakes.get() + 1);
             let wanted = task.take_mail();
+            if wanted.contains(Mail::SPAWN) {
+                self.remote_spawns.set(self.remote_spawns.get() + 1);
+                self.admit(|id| (Local::unpack(&task, &self.home, id), ()));
+            } else {
+                self.remote_wakes.set(self.remote_wakes.get() + 1);
+            }
             if let Some(task) = self.find(&task) {
                 self.act(&task, wanted);
             }

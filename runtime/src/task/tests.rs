@@ -11,13 +11,13 @@ mod support;
 #[cfg(not(loom))]
 mod threads;
 
-use super::Tasks;
+use super::{Site, Tasks};
 use crate::inbox::Inbox;
 use std::rc::Rc;
 
 /// A core that somebody must turn by hand.
 fn new_core() -> Rc<Tasks> {
-    Tasks::new(Inbox::new().expect("an eventfd"))
+    Tasks::new(Site::new(), Inbox::new().expect("an eventfd"))
 }
 
 /// Turns until nobody is ready, and says how many turns it took.

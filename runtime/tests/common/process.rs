@@ -53,11 +53,11 @@ impl Holdings {
     }
 }
 
-/// Whether it works for a runtime: in its blocking pool, or in the kernel for its ring.
+/// Whether it works for a runtime: as a core, in the blocking pool, or in the kernel for a ring.
 fn is_ours(thread: &fs::DirEntry) -> bool {
     // A thread that has ended meanwhile has no name any more.
     let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-    name.starts_with("gimmal-blocking") || name.starts_with("iou-")
+    ["gimmal-blocking", "gimmal-core", "iou-"].iter().any(|ours| name.starts_with(ours))
 }
 
 fn open() -> Vec<String> {

@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["io"],
     &["runtime", "probe", "simulated"],
     &["executor"],
-    &["time", "inflight", "blocking", "call", "signal"],
+    &["time", "inflight", "blocking", "call", "signal", "cores"],
     &["core", "metrics"],
     &["inflight::slots", "inflight::held", "driver"],
     &["task", "inbox", "time::wheel", "blocking::pool"],

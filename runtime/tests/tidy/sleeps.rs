@@ -11,6 +11,8 @@ const ALLOWED: &[&str] = &[
     "runtime/tests/orphans/scenes.rs",
     // On the simulated clock, which jumps.
     "examples/tests/wal/power.rs",
+    "runtime/tests/cores/messages.rs",
+    "runtime/tests/cores/same_story.rs",
     "runtime/tests/simulated.rs",
     // These are about sleeping.
     "runtime/tests/time.rs",

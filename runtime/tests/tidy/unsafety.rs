@@ -12,6 +12,7 @@ const ALLOWED: &[&str] = &[
     "runtime/src/task/cell.rs",
     "runtime/src/task/cell/block.rs",
     "runtime/src/task/cell/handle.rs",
+    "runtime/src/task/cell/parcel.rs",
     "runtime/src/task/cell/shared.rs",
     "runtime/src/task/cell/waker.rs",
     // An allocator that counts is unsafe by its trait.

@@ -238,6 +238,15 @@ impl World {
         Kind::ALL.into_iter().flat_map(|kind| Fault::ALL.map(|fault| cell(kind, fault))).collect()
     }
 
+    /// Which core has the next turn, of those that share a thread, and how many polls it lasts at most: every other time
+    /// a single one.
+    pub(crate) fn next_turn(&self, polls_max: u32) -> (usize, u32) {
+        let mut kernel = self.shared.lock();
+        let core = kernel.next_turn();
+        let further = if kernel.schedule.coin() { kernel.schedule.below(polls_max.into()) } else { 0 };
+        (core, 1 + u32::try_from(further).unwrap_or(0))
+    }
+
     /// Lists something that is not modelled.
     pub(crate) fn note_unsupported(&self, what: &str) {
         self.shared.lock().unsupported.insert(what.to_owned());

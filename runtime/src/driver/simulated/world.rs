@@ -70,6 +70,14 @@ struct Core {
     idle: Option<Option<u64>>,
 }
 
+impl Core {
+    fn wants(&self, now_ns: u64) -> bool {
+        let Some(until) = self.idle else { return true };
+        let is_over = |moment: Option<u64>| moment.is_some_and(|moment| moment <= now_ns);
+        self.inbox.is_wanted() || !self.touched.is_empty() || is_over(until) || is_over(self.due)
+    }
+}
+
 /// Where time can go from here.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
@@ -134,12 +142,26 @@ impl Kernel {
         let mut next = self.network.next_due();
         for core in self.cores.iter().flatten() {
             let Some(until) = core.idle else { return Ahead::Busy };
-            if core.inbox.has_mail() || !core.touched.is_empty() {
+            if core.inbox.is_wanted() || !core.touched.is_empty() {
                 return Ahead::Busy;
             }
             next = [next, until, core.due].into_iter().flatten().min();
         }
         next.map_or(Ahead::Nothing, Ahead::At)
+    }
+
+    /// Whose turn it is: of the cores that have something to do, a drawn one. When there is none, anybody's, whose wait
+    /// then lets time go on.
+    pub fn next_turn(&mut self) -> usize {
+        let now_ns = self.clock.elapsed_ns();
+        let wanted =
+            self.cores.iter().enumerate().filter(|(_, core)| core.as_ref().is_some_and(|core| core.wants(now_ns)));
+        let wanted: Vec<usize> = wanted.map(|(index, _)| index).collect();
+        match wanted.len() {
+            0 => self.cores.iter().position(Option::is_some).expect("a world whose cores are asked has one"),
+            1 => wanted[0],
+            several => wanted[usize::try_from(self.schedule.below(several as u64)).expect("one of few")],
+        }
     }
 
     /// Lets happen what is due, and tells the cores what became ready.

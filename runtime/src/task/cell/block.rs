@@ -60,7 +60,7 @@ impl Pool {
         inbox: &Arc<Inbox>,
     ) -> NonNull<Header> {
         let recycled = class.and_then(|class| self.classes[class].borrow_mut().pop());
-        let Some(block) = recycled else { return Block::new(class, cell, vtable, home, inbox).into_raw() };
+        let Some(block) = recycled else { return Block::new(class, cell, vtable, home.id(), inbox).into_raw() };
         let mut header = block.into_raw();
         // SAFETY: `as_mut` wants the only reference to a live, initialised header: blocks in the pool are nobody
         // else's, and keep their headers.
@@ -87,8 +87,15 @@ impl Pool {
 }
 
 impl Block {
+    /// A block of its own for a task of `core`.
     #[cold]
-    fn new(class: Option<usize>, cell: Layout, vtable: &'static VTable, home: &Home, inbox: &Arc<Inbox>) -> Block {
+    pub(super) fn new(
+        class: Option<usize>,
+        cell: Layout,
+        vtable: &'static VTable,
+        core: u64,
+        inbox: &Arc<Inbox>,
+    ) -> Block {
         let block = class.map_or(cell, class_layout);
         // SAFETY: `alloc` wants a size that is not 0: a header fits in.
         let memory = unsafe { alloc::alloc(block) };
@@ -101,7 +108,7 @@ impl Block {
                 references: AtomicUsize::new(1),
                 mail: AtomicU8::new(0),
                 outcome: AtomicU8::new(PENDING),
-                core: home.id(),
+                core,
                 vtable,
                 inbox: Arc::clone(inbox),
                 next: AtomicPtr::new(ptr::null_mut()),
@@ -120,7 +127,7 @@ impl Block {
         Block { header }
     }
 
-    fn into_raw(self) -> NonNull<Header> {
+    pub(super) fn into_raw(self) -> NonNull<Header> {
         let header = self.header;
         mem::forget(self);
         header

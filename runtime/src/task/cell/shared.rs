@@ -44,6 +44,8 @@ impl Mail {
     pub(in crate::task) const JOIN: Mail = Mail(8);
     /// Set by the core, for ever: it reads no more mail.
     pub(in crate::task) const GONE: Mail = Mail(16);
+    /// The core sees this task for the first time: it is a [`Parcel`](super::Parcel).
+    pub(in crate::task) const SPAWN: Mail = Mail(32);
 
     pub(super) const fn bits(self) -> u8 {
         self.0
@@ -99,7 +101,8 @@ impl Shared {
             return Posted::CoreIsGone;
         }
         if before == Mail::NONE {
-            self.header().inbox.push(self.clone());
+            // Closed: its core looks at this task once more, and finds the bit.
+            let (Ok(()) | Err(Closed)) = self.header().inbox.push(self.clone());
         }
         Posted::ToItsCore
     }

@@ -4,7 +4,7 @@ use super::support::*;
 use super::{end, new_core, run};
 use crate::{
     inbox::Inbox,
-    task::{JoinHandle, Tasks, spawn},
+    task::{JoinHandle, Site, Tasks, spawn},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -128,7 +128,7 @@ fn a_task_that_holds_its_own_waker_and_handle_does_not_outlive_its_core() {
     let watch = Arc::downgrade(&inbox);
     let drops = Rc::default();
     for ends in [false, true] {
-        let core = Tasks::new(Arc::clone(&inbox));
+        let core = Tasks::new(Site::new(), Arc::clone(&inbox));
         let entered = Tasks::enter(&core);
         let own = Rc::new(RefCell::new((None::<Waker>, None::<JoinHandle<()>>)));
         let handle = spawn({

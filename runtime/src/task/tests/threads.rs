@@ -4,7 +4,7 @@
 use super::{end, new_core};
 use crate::{
     inbox::Inbox,
-    task::{JoinHandle, Tasks, spawn},
+    task::{JoinHandle, Site, Tasks, spawn},
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -106,7 +106,7 @@ fn of_ten_million_wakes_from_other_threads_none_is_lost() {
     let wakes_each = from_environment("GIMMAL_WAKES", 10_000_000) / 4;
     let mut seeds = Seeded::new();
     let inbox = Inbox::new().unwrap();
-    let core = Tasks::new(crate::sync::Arc::clone(&inbox));
+    let core = Tasks::new(Site::new(), crate::sync::Arc::clone(&inbox));
     let sent: Arc<[AtomicU64; SENDERS]> = Arc::default();
     let seen: Arc<[AtomicU64; SENDERS]> = Arc::default();
     let (give_waker, take_waker) = mpsc::channel::<Waker>();
@@ -163,7 +163,7 @@ fn core_polls_first(seen: &[AtomicU64; 4]) -> bool {
 fn a_waker_may_be_used_from_eight_threads_while_its_task_and_its_core_end() {
     for round in 0..from_environment("GIMMAL_ROUNDS", 50) {
         let inbox = Inbox::new().unwrap();
-        let core = Tasks::new(crate::sync::Arc::clone(&inbox));
+        let core = Tasks::new(Site::new(), crate::sync::Arc::clone(&inbox));
         let drops = Arc::new(AtomicUsize::new(0));
         let (give_waker, take_waker) = mpsc::channel::<Waker>();
         let threads = thread::spawn(move || {
@@ -225,13 +225,13 @@ fn a_handle_works_on_another_thread_whatever_becomes_of_its_core() {
     let mut seeded = Seeded::new();
     for _ in 0..from_environment("GIMMAL_ROUNDS", 50) * 10 {
         let inbox = Inbox::new().unwrap();
-        let core = Tasks::new(crate::sync::Arc::clone(&inbox));
+        let core = Tasks::new(Site::new(), crate::sync::Arc::clone(&inbox));
         let (give_handle, take_handle) = mpsc::channel::<JoinHandle<String>>();
         let on_a_core = seeded.below(2) == 0;
         let mut elsewhere_seeded = Seeded(seeded.below(u64::MAX) | 1);
         let elsewhere = thread::spawn(move || {
             let own_inbox = Inbox::new().unwrap();
-            let own_core = Tasks::new(crate::sync::Arc::clone(&own_inbox));
+            let own_core = Tasks::new(Site::new(), crate::sync::Arc::clone(&own_inbox));
             let mut ended = 0;
             for handle in take_handle {
                 match elsewhere_seeded.below(3) {
