@@ -231,7 +231,9 @@ impl Builder {
 
     /// Makes a core, on this thread.
     fn core(&self, plot: Plot, driver: Driver, pool: &Arc<Pool>) -> Rc<Core> {
-        tracing::debug!(driver = driver.name(), core = plot.place.index, entries = self.entries, "core starts");
+        if plot.place.index == 0 {
+            tracing::debug!(driver = driver.name(), entries = self.entries, cores = self.cores, "runtime starts");
+        }
         Core::new(plot.site, plot.place, driver, pool.clone(), self.buffers)
     }
 

@@ -5,6 +5,7 @@ mod heard;
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
+use std::sync::mpsc;
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use heard::listen;
 use runtime::op::Nop;
 use runtime::testing::{Driver, builder, is_here};
-use runtime::{Builder, metrics, spawn, spawn_blocking, submit, yield_now};
+use runtime::{Builder, metrics, spawn, spawn_blocking, spawn_on, submit, yield_now};
 
 /// What this test was told: others run beside it.
 fn lines_with(words: &[&str]) -> Vec<String> {
@@ -25,6 +26,25 @@ fn a_runtime_that_starts_says_what_serves_it() {
     let runtime = builder(Driver::Fallback).ignore_environment().entries(32).build().unwrap();
     drop(runtime);
     assert_eq!(lines_with(&["DEBUG", "runtime starts", "driver=\"fallback\"", "entries=32"]).len(), 1);
+}
+
+/// Catches: an end that leaves a thread behind and tells nobody.
+#[test]
+fn a_core_that_is_left_behind_is_named() {
+    listen();
+    let (entered, has_entered) = mpsc::channel();
+    let (opens, gate) = mpsc::channel::<()>();
+    let runtime = builder(Driver::Fallback).cores(2).build().unwrap();
+    runtime.block_on(async move {
+        drop(spawn_on(1, move || async move {
+            entered.send(()).unwrap();
+            gate.recv().unwrap_err();
+        }));
+    });
+    has_entered.recv().unwrap();
+    drop(runtime);
+    drop(opens);
+    assert_eq!(lines_with(&["WARN", "core 1 does not end", "left behind"]).len(), 1);
 }
 
 /// Catches: a stall that is measured from the last time the core parked, which would tell of every long wait.
