@@ -313,8 +313,8 @@ impl Peer {
         let mut kernel = self.shared.lock();
         let now_ns = kernel.now_ns();
         let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-        // An end or an error is told by `has_ended`; here only bytes count.
-        while kernel.network.readiness(self.socket).contains(PollFlags::IN)
+        // An end or an error is told by `has_ended` and `is_reset`, and must be left for them; here only bytes count.
+        while kernel.network.has_bytes(self.socket)
             && let Ok(count @ 1..) = kernel.network.receive(self.socket, &mut piece, false, now_ns)
         {
             all.extend_from_slice(&piece[..count]);

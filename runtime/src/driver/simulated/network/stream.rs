@@ -199,6 +199,14 @@ impl Network {
         self.touched.insert(id);
     }
 
+    /// Whether something came that was not read, ends and errors apart.
+    pub fn has_bytes(&self, id: SocketId) -> bool {
+        match self.sockets.get(&id) {
+            Some(Socket { state: State::Stream(stream), .. }) => !stream.received.is_empty(),
+            _ => false,
+        }
+    }
+
     /// What `poll(2)` would say.
     pub fn readiness(&self, id: SocketId) -> PollFlags {
         let Some(socket) = self.sockets.get(&id) else { return PollFlags::ERR | PollFlags::HUP };

@@ -255,3 +255,18 @@ fn what_is_not_modelled_is_unsupported_and_listed() {
     assert_eq!(machine.call_socket(request).unwrap_err().kind(), io::ErrorKind::Unsupported);
     assert_eq!(machine.world().unsupported().len(), 1, "{:?}", machine.world().unsupported());
 }
+
+/// Catches: taking what was received, that takes the reset with it, so that a test believes in a good end.
+#[test]
+fn taking_what_the_program_sent_leaves_the_reset_to_be_seen() {
+    let mut machine = Machine::new(1, Faults::none());
+    let listener = machine.listener("127.0.0.1:80");
+    let peer = machine.world().connect(address("127.0.0.1:80")).unwrap();
+    let (server, _) = machine.accept(&listener);
+    machine.send(&server, b"heard").unwrap();
+    peer.send(b"never read").unwrap();
+    machine.run_until(Duration::from_millis(1));
+    drop(server);
+    assert_eq!(peer.received(), b"heard");
+    assert!(peer.is_reset());
+}
