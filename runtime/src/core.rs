@@ -321,6 +321,7 @@ impl Core {
             remote_wakes: tasks.remote_wakes,
             remote_spawns: tasks.remote_spawns,
             timers: self.timers.borrow().wheel.len(),
+            buffers: self.buffers.taken(),
             pool_threads: pool.threads,
             pool_queued: pool.queued,
             pool_jobs: pool.run,

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub remote_spawns: u64,
     /// Timers that have not fired.
     pub timers: usize,
+    /// Buffers of the core's own that transfers of lent memory have now.
+    pub buffers: usize,
     /// Threads of the blocking pool.
     pub pool_threads: usize,
     /// Jobs that wait for a thread of the pool.

@@ -29,6 +29,8 @@ pub(crate) struct Buffers(Rc<Shelf>);
 
 struct Shelf {
     free: RefCell<Vec<Vec<u8>>>,
+    /// Pieces that somebody has.
+    taken: Cell<usize>,
     /// Pieces that may still be made.
     unmade: Cell<usize>,
     waiting: RefCell<VecDeque<(u64, Waker)>>,
@@ -39,10 +41,16 @@ impl Buffers {
     pub fn new(pieces_max: usize) -> Buffers {
         Buffers(Rc::new(Shelf {
             free: RefCell::default(),
+            taken: Cell::new(0),
             unmade: Cell::new(pieces_max),
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
         }))
+    }
+
+    /// How many pieces are with a request, or with who copies out of one.
+    pub fn taken(&self) -> usize {
+        self.0.taken.get()
     }
 
     /// Waits for a piece that can take `len` bytes, or as much of them as one piece takes.
@@ -141,6 +149,7 @@ impl Piece {
     fn new(shelf: Rc<Shelf>, memory: Vec<u8>, len: usize) -> Piece {
         let past_page = memory.as_ptr().addr() % PAGE;
         let start = (PAGE + PAST_PAGE - past_page) % PAGE;
+        shelf.taken.set(shelf.taken.get() + 1);
         Piece { shelf, memory, start, len }
     }
 }
@@ -165,6 +174,7 @@ impl fmt::Debug for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
+        self.shelf.taken.set(self.shelf.taken.get() - 1);
         self.shelf.free.borrow_mut().push(std::mem::take(&mut self.memory));
         self.shelf.wake_next();
     }

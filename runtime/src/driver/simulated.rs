@@ -166,6 +166,7 @@ impl Simulated {
         let mut kernel = shared.lock();
         kernel.set_busy(self.core);
         kernel.tick();
+        kernel.unanswered += 1;
         let attempt = Attempt { may_wait: true, progress: 0 };
         self.flights
             .insert(id, Flight { lent, kind, attempt, boot: kernel.boots, waits_for: None, is_cancelled: false });
@@ -382,14 +383,14 @@ impl Simulated {
             Served::Done(Err(Errno::IO))
         };
         match served {
-            Served::Waits(_) if flight.is_cancelled => self.stop(id),
+            Served::Waits(_) if flight.is_cancelled => self.stop(kernel, id),
             Served::Waits(socket) => self.await_socket(id, socket),
             Served::Done(Ok(given)) if kind.is_many() && !kernel.ledger.strikes(Fault::EndsEarly, kind) => {
                 self.give_one(kernel, id, given);
             }
             Served::Done(answer) => {
                 let answer = answer.map(|given| self.reply(given));
-                self.answer(id, answer);
+                self.answer(kernel, id, answer);
             }
         }
     }
@@ -427,23 +428,24 @@ impl Simulated {
             flight.is_cancelled = true;
             return;
         }
-        self.stop(id);
+        self.stop(kernel, id);
     }
 
     /// Answers what a cancel leaves to say.
-    fn stop(&mut self, id: u64) {
+    fn stop(&mut self, kernel: &mut Kernel, id: u64) {
         let Some(flight) = self.flights.get(&id) else { return };
         let transferred = match flight.kind {
             Kind::Recv | Kind::Send | Kind::Read | Kind::Write => flight.attempt.progress,
             _ => 0,
         };
         let answer = if transferred > 0 { Ok(Reply::Count(transferred)) } else { Err(Errno::CANCELED) };
-        self.answer(id, answer);
+        self.answer(kernel, id, answer);
     }
 
     /// The last reply.
-    fn answer(&mut self, id: u64, answer: Answered) {
+    fn answer(&mut self, kernel: &mut Kernel, id: u64, answer: Answered) {
         let Some(flight) = self.flights.remove(&id) else { return };
+        kernel.unanswered -= 1;
         if let Some(socket) = flight.waits_for
             && let Some(ids) = self.waiting.get_mut(&socket)
         {

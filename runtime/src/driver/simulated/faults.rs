@@ -74,7 +74,8 @@ impl Fault {
     ];
 
     /// Whether a program need not notice: the kernel may do so on the best of days, and the runtime makes up for it.
-    fn is_ordinary(self) -> bool {
+    #[must_use]
+    pub fn is_ordinary(self) -> bool {
         match self {
             Fault::Delay
             | Fault::Reorder

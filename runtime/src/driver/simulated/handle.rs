@@ -200,6 +200,17 @@ impl World {
         self.shared.lock().descriptors.iter().count()
     }
 
+    /// How many requests the kernel was lent and has not answered: so much of the program's memory it may still write to.
+    /// Those of a runtime that has ended count too, if it gave them up for lost.
+    pub fn unanswered(&self) -> usize {
+        self.shared.lock().unanswered
+    }
+
+    /// How often the power went, by chance or by [`power_cut`](World::power_cut).
+    pub fn power_cuts(&self) -> u64 {
+        self.shared.lock().boots - 1
+    }
+
     /// All files, in the order of their paths.
     pub fn files(&self) -> Vec<SimulatedFile> {
         let files = self.shared.lock().files.list();

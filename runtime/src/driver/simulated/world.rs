@@ -56,6 +56,8 @@ pub(super) struct Kernel {
     pub unsupported: BTreeSet<String>,
     /// How often the machine started.
     pub boots: u64,
+    /// Requests that are not answered, of all cores, those included that ended before.
+    pub unanswered: usize,
     cores: Vec<Option<Core>>,
 }
 
@@ -104,6 +106,7 @@ impl Kernel {
             discarded: Vec::new(),
             unsupported: BTreeSet::new(),
             boots: 1,
+            unanswered: 0,
             cores: Vec::new(),
         }
     }
