@@ -47,13 +47,16 @@ pub enum Fault {
     Overflow,
     /// The submission queue is full: a request reaches the kernel later.
     QueueFull,
+    /// EOPNOTSUPP for what not every kernel and file system has: a read that must not wait for a disk. Whoever asks does
+    /// without from then on.
+    Missing,
     /// The power goes, and comes back at once: what was not synced may be gone, and every descriptor is dead.
     PowerCut,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 17] = [
+    pub const ALL: [Fault; 18] = [
         Fault::Delay,
         Fault::Reorder,
         Fault::Short,
@@ -70,6 +73,7 @@ impl Fault {
         Fault::EndsEarly,
         Fault::Overflow,
         Fault::QueueFull,
+        Fault::Missing,
         Fault::PowerCut,
     ];
 
@@ -85,7 +89,8 @@ impl Fault {
             | Fault::LateCancel
             | Fault::EndsEarly
             | Fault::Overflow
-            | Fault::QueueFull => true,
+            | Fault::QueueFull
+            | Fault::Missing => true,
             Fault::Canceled
             | Fault::NoBuffers
             | Fault::DescriptorsFull

@@ -392,6 +392,9 @@ impl Kernel {
             return Some(Errno::AGAIN);
         }
         let on_disk = self.is_on_disk(request);
+        if on_disk && asks_for_no_wait(request) && self.ledger.strikes(Fault::Missing, kind) {
+            return Some(Errno::OPNOTSUPP);
+        }
         let errors = [
             (Fault::Interrupted, Errno::INTR, attempt.may_wait),
             (Fault::Canceled, Errno::CANCELED, attempt.may_wait && on_disk),
@@ -475,9 +478,13 @@ fn is_impatient(request: &Request<'_>, may_wait: bool) -> bool {
         }
         Request::Socket(SocketRequest::Recv { flags, .. }) => !may_wait || flags.contains(RecvFlags::DONTWAIT),
         Request::Socket(SocketRequest::Send { flags, .. }) => !may_wait || flags.contains(SendFlags::DONTWAIT),
-        Request::Socket(SocketRequest::Accept { .. }) => !may_wait,
         _ => false,
     }
+}
+
+/// Whether it is a read that no old kernel, and not every file system, knows.
+fn asks_for_no_wait(request: &Request<'_>) -> bool {
+    matches!(request, Request::File(FileRequest::Read { flags, .. }) if flags.contains(ReadWriteFlags::NOWAIT))
 }
 
 /// Whether it opens a file without making one, which takes no space.

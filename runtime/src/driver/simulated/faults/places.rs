@@ -138,9 +138,7 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
             &[Kind::Read, Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open, Kind::Accept, Kind::Recv, Kind::Send],
             "the kernel finishes or restarts it by itself",
         ),
-        Fault::WouldBlock => {
-            only(&[Kind::Read, Kind::Write, Kind::Accept, Kind::AcceptMany, Kind::Recv, Kind::Send], "tries nothing")
-        }
+        Fault::WouldBlock => only(&[Kind::Read, Kind::Write, Kind::Recv, Kind::Send], "nothing asks it not to wait"),
         Fault::Canceled => only(
             &[Kind::Read, Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open, Kind::Statx],
             "runs on no kernel worker, whose end would cancel it",
@@ -162,6 +160,7 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
             only(&[Kind::Recv, Kind::Send, Kind::Accept, Kind::AcceptMany], "transfers nothing on a connection")
         }
         Fault::EndsEarly => only(&[Kind::AcceptMany, Kind::PollMany], "has one reply"),
+        Fault::Missing => only(&[Kind::Read], "is in every kernel that the ring runs on"),
         Fault::PowerCut => Ok(()),
     }
 }

@@ -100,12 +100,7 @@ fn ask_connections(machine: &mut Machine, listener: &SharedFd) {
             let _any = world.connect(address(AT));
         }
     });
-    let waiting = world.connect(address(AT));
-    let _any = machine.call_socket(SocketRequest::Accept { fd: listener.borrow(), peer: None });
-    let mut room = SocketAddress::room();
-    let request = SocketRequest::Accept { fd: listener.borrow(), peer: Some(&mut room) };
-    let _any = machine.call_socket(request);
-    let peer = world.connect(address(AT)).or(waiting);
+    let peer = world.connect(address(AT));
     if let (Some(Ok((fd, _))), Ok(peer)) = (ask(machine, Accept::new(listener.clone())), peer) {
         let fd = SharedFd::new(fd);
         ask_many(machine, PollMany { fd: fd.clone(), interest: Interest::READABLE }, |_| {
