@@ -146,11 +146,12 @@ impl File {
     ///
     /// # Errors
     ///
-    /// fsync(2)'s, and why a dropped write failed. Then what was written may be lost, also if the next sync succeeds.
+    /// fsync(2)'s, and why a dropped write or sync failed. Then what was written may be lost, also if the next sync succeeds.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future asks the kernel to stop; what was written is durable, or not yet.
+    /// Dropping the future asks the kernel to stop; what was written is durable, or not yet. If it failed all the same, the
+    /// next write, sync or [`close`](File::close) is told, since the kernel tells of a lost write only once.
     ///
     /// # io_uring
     ///
@@ -193,7 +194,7 @@ impl File {
     }
 
     async fn sync(&self, data_only: bool) -> io::Result<()> {
-        self.description.writes_settled().await?;
+        self.description.syncs_settled().await?;
         loop {
             let fsync = Fsync { fd: self.fd.clone(), data_only };
             match tended(&self.description, Syncing { fsync, description: self.description.clone() }).await {

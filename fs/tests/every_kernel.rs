@@ -1,6 +1,6 @@
 //! What is made of ops works on a simulated kernel too, whose replies come late and in another order.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use runtime::simulated::{Fault, Faults};
 use runtime::testing::{Driver, builder, is_here};
+use runtime::time::{Duration, timeout};
 
 /// A name that nobody else has, neither here nor in a simulated `/tmp`.
 fn fresh_name() -> PathBuf {
@@ -147,4 +148,39 @@ async fn a_dropped_read_loses_nothing() {
     }
     assert!(read == contents);
     clean_up(path);
+}
+
+/// The kernel tells once of a write that it lost; if it told a sync that nobody waited for, the next one must say so.
+/// Catches: an `abandon` of a sync that throws its error away; a sync that does not wait for a dropped one.
+#[runtime::test(driver = simulated, seeds = 50)]
+async fn the_error_of_a_dropped_sync_is_told_to_the_next() {
+    let world = runtime::simulated::world();
+    let file = fs::File::create("/tmp/kept").await.unwrap();
+    file.write_all(b"not to be lost").await.unwrap();
+    world.set_faults(Faults::none().with(Fault::IoError, 1.0).with(Fault::LateCancel, 1.0));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(pin!(file.sync_all()).poll(&mut context).is_pending());
+    let told = pin!(file.sync_all()).poll(&mut context);
+    assert!(told.is_pending(), "it does not wait for the dropped one");
+    let _elapsed = timeout(Duration::from_millis(1), pending::<()>()).await;
+    world.set_faults(Faults::none());
+    assert_eq!(file.sync_all().await.unwrap_err().raw_os_error(), Some(5), "EIO");
+    file.sync_all().await.unwrap();
+}
+
+/// Catches: a sync or a change of length that shows EINTR, which std's never do; one that was dropped and is not gone on with.
+#[runtime::test(driver = simulated, seeds = 50)]
+async fn signals_interrupt_no_sync_and_no_change_of_length() {
+    let file = fs::File::create("/tmp/kept").await.unwrap();
+    file.write_all(b"long enough").await.unwrap();
+    runtime::simulated::world().set_faults(Faults::none().with(Fault::Interrupted, 0.5));
+    let mut context = Context::from_waker(Waker::noop());
+    for len in 0..10 {
+        assert!(pin!(file.set_len(20 + len)).poll(&mut context).is_pending());
+        file.sync_data().await.unwrap();
+        assert_eq!(file.metadata().await.unwrap().len(), 20 + len);
+        file.set_len(len).await.unwrap();
+        file.sync_all().await.unwrap();
+        assert_eq!(file.metadata().await.unwrap().len(), len);
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Description {
     pub is_direct: bool,
     orphans: Cell<Orphans>,
     awaiting_orphans: RefCell<Vec<Waker>>,
-    /// Why a write failed that nobody waited for. Told once.
+    /// Why a write or a sync failed that nobody waited for. Told once.
     error: RefCell<Option<io::Error>>,
     /// What a dropped read took from a pipe or a terminal, where nothing can be put back. Read first.
     parked: RefCell<VecDeque<u8>>,
@@ -44,6 +44,17 @@ pub(crate) struct Description {
 struct Orphans {
     all: usize,
     writes: usize,
+    syncs: usize,
+}
+
+impl Orphans {
+    fn of(&mut self, effect: Effect) -> Option<&mut usize> {
+        match effect {
+            Effect::None => None,
+            Effect::Writes => Some(&mut self.writes),
+            Effect::Syncs => Some(&mut self.syncs),
+        }
+    }
 }
 
 /// What an op does to its file.
@@ -51,6 +62,8 @@ struct Orphans {
 pub(crate) enum Effect {
     None,
     Writes,
+    /// The kernel tells a sync of a failed write once, so its error must not go with its future.
+    Syncs,
 }
 
 impl Description {
@@ -73,6 +86,17 @@ impl Description {
     /// Why one of them failed.
     pub async fn writes_settled(&self) -> io::Result<()> {
         self.settled(|orphans| orphans.writes).await;
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    /// Waits until no dropped write or sync is on its way any more: a sync that begins before another has failed would not
+    /// be told, since the kernel tells one of them.
+    ///
+    /// # Errors
+    ///
+    /// Why one of them failed.
+    pub async fn syncs_settled(&self) -> io::Result<()> {
+        self.settled(|orphans| orphans.writes + orphans.syncs).await;
         self.error.take().map_or(Ok(()), Err)
     }
 
@@ -102,23 +126,30 @@ impl Description {
 
     /// An op in flight lost its future.
     pub fn orphan_begins(&self, effect: Effect) {
-        let Orphans { all, writes } = self.orphans.get();
-        self.orphans.set(Orphans { all: all + 1, writes: writes + usize::from(effect == Effect::Writes) });
+        let mut orphans = self.orphans.get();
+        orphans.all += 1;
+        if let Some(count) = orphans.of(effect) {
+            *count += 1;
+        }
+        self.orphans.set(orphans);
     }
 
     /// Its reply came.
     pub fn orphan_ends(&self, effect: Effect) {
         // At its end a runtime also answers ops whose futures were leaked, and which nobody has counted.
-        let Orphans { all, writes } = self.orphans.get();
-        let writes = writes.saturating_sub(usize::from(effect == Effect::Writes));
-        self.orphans.set(Orphans { all: all.saturating_sub(1), writes });
+        let mut orphans = self.orphans.get();
+        orphans.all = orphans.all.saturating_sub(1);
+        if let Some(count) = orphans.of(effect) {
+            *count = count.saturating_sub(1);
+        }
+        self.orphans.set(orphans);
         let awaiting = self.awaiting_orphans.take();
         for waker in awaiting {
             waker.wake();
         }
     }
 
-    /// Keeps the error of a write that nobody waits for. The first one counts: what comes after it may follow from it.
+    /// Keeps the error of a write or a sync that nobody waits for. The first one counts: what comes after it may follow from it.
     pub fn keep_error(&self, error: io::Error) {
         self.error.borrow_mut().get_or_insert(error);
     }

@@ -13,6 +13,7 @@ use runtime::buf::{BufResult, IoBuf, IoBufMut};
 use runtime::op::file::{Fsync, Position, Read, Truncate, Write};
 use runtime::op::{LEN_MAX, OnDrop, Op, Reply, Request};
 use runtime::{Submit, submit};
+use rustix::io::Errno;
 
 use super::description::{Description, Effect};
 use super::turns::Turn;
@@ -247,10 +248,30 @@ impl Op for Resizing {
     fn abandon(self, reply: io::Result<Reply>) {
         let Resizing { truncate, description } = self;
         let remains = Remains::new(None, description, Self::EFFECT);
-        if let Err(error) = truncate.finish(reply) {
-            remains.description().keep_error(error);
+        match reply {
+            Ok(_) => drop(truncate),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                drop(runtime::spawn(resize_again(truncate, remains)));
+            }
+            Err(error) => {
+                drop(truncate);
+                remains.description().keep_error(error);
+            }
         }
-        drop(remains);
+    }
+}
+
+/// Goes on with a change of length that a signal interrupted after its future was dropped.
+async fn resize_again(truncate: Truncate, remains: Remains) {
+    let Truncate { fd, len } = truncate;
+    loop {
+        match submit(Truncate { fd: fd.clone(), len }).await {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            resized => {
+                drop(fd);
+                return resized.err().into_iter().for_each(|error| remains.description().keep_error(error));
+            }
+        }
     }
 }
 
@@ -262,7 +283,7 @@ pub(super) struct Syncing {
 }
 
 impl TendedOp for Syncing {
-    const EFFECT: Effect = Effect::None;
+    const EFFECT: Effect = Effect::Syncs;
 }
 
 impl Op for Syncing {
@@ -276,9 +297,20 @@ impl Op for Syncing {
         self.fsync.finish(reply)
     }
 
-    fn abandon(self, _reply: io::Result<Reply>) {
+    fn abandon(self, reply: io::Result<Reply>) {
         let Syncing { fsync, description } = self;
-        drop(fsync);
-        drop(Remains::new(None, description, Self::EFFECT));
+        let remains = Remains::new(None, description, Self::EFFECT);
+        // The kernel takes what it could not write for written from now on, and tells nobody else.
+        if let Err(error) = fsync.finish(reply)
+            && !was_stopped(&error)
+        {
+            remains.description().keep_error(error);
+        }
+        drop(remains);
     }
+}
+
+/// Whether the error only says that the op was not done.
+fn was_stopped(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::CANCELED | Errno::INTR))
 }

@@ -206,11 +206,6 @@ impl World {
         self.shared.lock().unanswered
     }
 
-    /// How often the power went, by chance or by [`power_cut`](World::power_cut).
-    pub fn power_cuts(&self) -> u64 {
-        self.shared.lock().boots - 1
-    }
-
     /// All files, in the order of their paths.
     pub fn files(&self) -> Vec<SimulatedFile> {
         let files = self.shared.lock().files.list();
