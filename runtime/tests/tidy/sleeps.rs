@@ -13,6 +13,7 @@ const ALLOWED: &[&str] = &[
     "examples/tests/wal/power.rs",
     "runtime/tests/cores/messages.rs",
     "runtime/tests/cores/same_story.rs",
+    "runtime/tests/random/fates.rs",
     "runtime/tests/simulated.rs",
     // These are about sleeping.
     "runtime/tests/time.rs",
