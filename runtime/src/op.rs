@@ -128,6 +128,7 @@ impl<'a> Request<'a> {
     pub(crate) fn attempt(&mut self) -> Attempt {
         match self {
             Request::File(request) => request.attempt(),
+            Request::Socket(request) => request.attempt(),
             // A signal must not look like an empty socket: the next edge may never come.
             _ => Attempt::from(rustix::io::retry_on_intr(|| self.call())),
         }
@@ -192,6 +193,8 @@ pub(crate) enum Attempt {
     Done(Answered),
     /// Not ready: nothing was done.
     NotYet,
+    /// So many bytes were moved of a transfer that wants all of them, and the request is about the rest from now on.
+    Moved(usize),
     /// This descriptor knows no call that cannot block: nothing was done, and the blocking pool must do it.
     MayBlock,
 }

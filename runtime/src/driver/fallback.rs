@@ -37,7 +37,7 @@ use crate::inbox::Inbox;
 use crate::inflight::held::{Came, Lent};
 use crate::inflight::slots::{Event, Key};
 use crate::op::ready::Interest;
-use crate::op::{Answered, Attempt, Replies, Request, Way};
+use crate::op::{Answered, Attempt, Replies, Reply, Request, Way};
 
 /// How many replies one request that wants [all](Replies::All) gets in a turn. What is left comes in the next.
 const REPLIES_MAX: usize = 32;
@@ -69,12 +69,14 @@ struct Waiting {
     number: usize,
     interest: Interest,
     replies: Replies,
+    /// Bytes of a transfer that wants all of them, and has begun.
+    moved: usize,
 }
 
 /// What becomes of a request at its start.
 enum Start {
     Answer(Answered),
-    Wait { number: usize, interest: Interest, replies: Replies },
+    Wait { number: usize, interest: Interest, replies: Replies, moved: usize },
     Pool,
 }
 
@@ -100,18 +102,18 @@ impl Fallback {
         match lent.with(|request| begin(request, &mut self.watch, slot)) {
             Start::Answer(answered) => self.answer(lent, answered),
             Start::Pool => self.send(lent),
-            Start::Wait { number, interest, replies } => {
+            Start::Wait { number, interest, replies, moved } => {
                 self.waiting += 1;
-                *self.place(slot) = Place::Waiting(Waiting { lent, number, interest, replies });
+                *self.place(slot) = Place::Waiting(Waiting { lent, number, interest, replies, moved });
             }
         }
     }
 
-    /// A request that waits, for an event or for a thread, is answered ECANCELED at the next [`wait`](Fallback::wait). One
-    /// that runs on a thread goes on, and its own answer comes.
+    /// A request that waits, for an event or for a thread, is answered at the next [`wait`](Fallback::wait): with what it has
+    /// moved, or ECANCELED. One that runs on a thread goes on, and its own answer comes.
     pub fn cancel(&mut self, key: Key) {
         let slot = slot_of(key);
-        let lent = match self.places.get(slot) {
+        let (lent, moved) = match self.places.get(slot) {
             Some(Place::Waiting(waiting)) if waiting.lent.key() == key => {
                 self.watch.forget(waiting.number, slot);
                 self.leave(slot)
@@ -119,14 +121,14 @@ impl Fallback {
             Some(Place::OnPool(sent, errand)) if *sent == key => match self.errands.recall(errand) {
                 Some(lent) => {
                     self.places[slot] = Place::Empty;
-                    lent
+                    (lent, 0)
                 }
                 None => return,
             },
             // It was answered already.
             _ => return,
         };
-        self.answer(lent, Err(Errno::CANCELED));
+        self.answer(lent, with_moved(moved, Err(Errno::CANCELED)));
     }
 
     /// Hands over what was answered; waits for more only if there is nothing, and it may.
@@ -174,8 +176,9 @@ impl Fallback {
         for _reply in 0..REPLIES_MAX {
             match waiting.lent.with(|request| request.attempt()) {
                 Attempt::NotYet => return true,
+                Attempt::Moved(count) => waiting.moved += count,
                 Attempt::MayBlock => {
-                    let lent = self.leave(slot);
+                    let (lent, _nothing_moved) = self.leave(slot);
                     self.send(lent);
                     return false;
                 }
@@ -186,8 +189,8 @@ impl Fallback {
                     }
                 }
                 Attempt::Done(answered) => {
-                    let lent = self.leave(slot);
-                    self.answer(lent, answered);
+                    let (lent, moved) = self.leave(slot);
+                    self.answer(lent, with_moved(moved, answered));
                     return false;
                 }
             }
@@ -195,19 +198,19 @@ impl Fallback {
         // There may be more, of which no edge will tell.
         let asked = waiting.lent.with(|request| self.watch.ask_again(request));
         if let Err(error) = asked {
-            let lent = self.leave(slot);
-            self.answer(lent, Err(error));
+            let (lent, moved) = self.leave(slot);
+            self.answer(lent, with_moved(moved, Err(error)));
             return false;
         }
         true
     }
 
-    /// Takes a request out that is to wait no longer.
-    fn leave(&mut self, slot: usize) -> Lent {
+    /// Takes a request out that is to wait no longer, and how much it has moved.
+    fn leave(&mut self, slot: usize) -> (Lent, usize) {
         match std::mem::replace(&mut self.places[slot], Place::Empty) {
             Place::Waiting(waiting) => {
                 self.waiting -= 1;
-                waiting.lent
+                (waiting.lent, waiting.moved)
             }
             Place::Empty | Place::OnPool(..) => unreachable!("who leaves has waited"),
         }
@@ -248,19 +251,30 @@ fn begin(request: &mut Request<'_>, watch: &mut Watch, slot: usize) -> Start {
         Way::Pool => return Start::Pool,
         Way::Ready(fd, interest) => (fd, interest),
     };
+    let mut moved = 0;
     // Who comes later does not overtake who waits: the bytes of a stream have an order.
     if !request.expects_to_wait() && !watch.has_waiting(fd.number(), interest) {
         match request.attempt() {
             Attempt::Done(answered) => return Start::Answer(answered),
             Attempt::MayBlock => return Start::Pool,
+            Attempt::Moved(count) => moved = count,
             Attempt::NotYet => {}
         }
     }
     match fd.os().and_then(|fd| watch.ask(fd, slot, interest)) {
-        Ok(number) => Start::Wait { number, interest, replies: request.replies() },
+        Ok(number) => Start::Wait { number, interest, replies: request.replies(), moved },
         // What never waits for others: a regular file, a directory.
         Err(Errno::PERM) => Start::Pool,
-        Err(error) => Start::Answer(Err(error)),
+        Err(error) => Start::Answer(with_moved(moved, Err(error))),
+    }
+}
+
+/// Counts what went before. An error after that is told by whatever comes next, as recv(2) and send(2) do it.
+fn with_moved(moved: usize, answered: Answered) -> Answered {
+    match answered {
+        Ok(Reply::Count(count)) => Ok(Reply::Count(moved + count)),
+        Err(_) if moved > 0 => Ok(Reply::Count(moved)),
+        answered => answered,
     }
 }
 

@@ -5,12 +5,13 @@ use std::io;
 
 use io_uring::{opcode, squeue, types};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
 
 use super::address::SocketAddress;
 use super::{
-    Answered, OnDrop, Op, Replies, Reply, Request, StreamOp, Way, Yields, check_room, len_asked, ready, ready::Interest,
+    Answered, Attempt, OnDrop, Op, Replies, Reply, Request, StreamOp, Way, Yields, check_room, len_asked, ready,
+    ready::Interest,
 };
 use crate::buf::{BufResult, IoBuf, IoBufMut, with_buf};
 use crate::fd::{Fd, FdRef, SharedFd};
@@ -198,8 +199,38 @@ impl<'a> SocketRequest<'a> {
         }
     }
 
+    /// Never blocks. Who wants all gets what there is, and asks for the rest when there is more.
+    pub(super) fn attempt(&mut self) -> Attempt {
+        let len = match self {
+            SocketRequest::Recv { buf, flags, .. }
+                if flags.contains(RecvFlags::WAITALL) && !flags.contains(RecvFlags::PEEK) =>
+            {
+                buf.len()
+            }
+            SocketRequest::Send { buf, whole: true, .. } => buf.len(),
+            _ => 0,
+        };
+        match retry_on_intr(|| self.call()) {
+            Ok(Reply::Count(moved)) if 0 < moved && moved < len => {
+                self.skip(moved);
+                Attempt::Moved(moved)
+            }
+            answered => Attempt::from(answered),
+        }
+    }
+
+    fn skip(&mut self, moved: usize) {
+        match self {
+            SocketRequest::Recv { buf, .. } => *buf = &mut std::mem::take(buf)[moved..],
+            SocketRequest::Send { buf, .. } => *buf = &buf[moved..],
+            _ => {}
+        }
+    }
+
     pub(super) fn way(&self) -> Way<'a> {
         match *self {
+            SocketRequest::Recv { flags, .. } if flags.contains(RecvFlags::DONTWAIT) => Way::Inline,
+            SocketRequest::Send { flags, .. } if flags.contains(SendFlags::DONTWAIT) => Way::Inline,
             SocketRequest::Recv { fd, .. } | SocketRequest::Accept { fd, .. } => Way::Ready(fd, Interest::READABLE),
             SocketRequest::Connect { fd, ours: false, .. } if is_blocking(fd) => Way::Pool,
             SocketRequest::Send { fd, .. } | SocketRequest::Connect { fd, .. } => Way::Ready(fd, Interest::WRITABLE),
@@ -214,7 +245,12 @@ impl<'a> SocketRequest<'a> {
 
     /// Whoever accepts waits for strangers; whoever receives may know that nothing is there.
     pub(super) fn expects_to_wait(&self) -> bool {
-        matches!(self, SocketRequest::Accept { .. } | SocketRequest::Recv { poll_first: true, .. })
+        match self {
+            // What does not listen is never readable for this: it is told so at once, and waits for nothing.
+            SocketRequest::Accept { fd, .. } => is_listening(*fd),
+            SocketRequest::Recv { poll_first, .. } => *poll_first,
+            _ => false,
+        }
     }
 
     pub(super) fn replies(&self) -> Replies {
@@ -278,10 +314,17 @@ fn is_blocking(fd: FdRef<'_>) -> bool {
     fd.os().and_then(rustix::fs::fcntl_getfl).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK))
 }
 
+fn is_listening(fd: FdRef<'_>) -> bool {
+    fd.os().and_then(sockopt::socket_acceptconn).unwrap_or(false)
+}
+
 /// Takes a connection that is there. A blocking listener must not block us: another process may have been faster than our
 /// poll, so the listener is asked once more, and the rest of the race (one system call wide) is left to the caller.
 fn accept(fd: FdRef<'_>, peer: Option<&mut SocketAddress>) -> Answered {
-    ready::poll_now(fd, Interest::READABLE)?;
+    match ready::poll_now(fd, Interest::READABLE) {
+        Err(Errno::AGAIN) if !is_listening(fd) => return Err(Errno::INVAL),
+        readable => readable?,
+    };
     let fd = fd.os()?;
     let Some(peer) = peer else {
         return rustix::net::accept_with(fd, SocketFlags::CLOEXEC).map(|fd| Reply::Fd(fd.into()));
@@ -428,7 +471,7 @@ pub struct Send<B> {
     pub buf: B,
     /// `send(2)`'s flags.
     pub flags: SendFlags,
-    /// All of it, unless an error comes between. A ring does that itself; elsewhere it may still be short.
+    /// All of it, unless an error comes between.
     pub whole: bool,
 }
 
