@@ -194,8 +194,9 @@ pub fn stat_now(fd: &SharedFd) -> io::Result<Statx> {
 ///
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is in memory, and when the task has had its share of
 /// this turn; [`Unsupported`](io::ErrorKind::Unsupported) where
-/// the file system cannot tell.
+/// the file system cannot tell; [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`.
 #[inline]
 pub fn try_read(fd: &SharedFd, buf: &mut [u8], position: Position) -> io::Result<usize> {
+    position.check()?;
     try_now(Request::File(FileRequest::Read { fd: fd.borrow(), buf, position, flags: ReadWriteFlags::NOWAIT }))?.count()
 }

@@ -32,7 +32,7 @@ impl Position {
         }
     }
 
-    fn check(self) -> io::Result<()> {
+    pub(crate) fn check(self) -> io::Result<()> {
         match self {
             Position::At(offset) => check_offset(offset),
             Position::Cursor => Ok(()),
