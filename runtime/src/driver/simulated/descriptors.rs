@@ -67,8 +67,16 @@ impl Descriptors {
         }
     }
 
-    pub fn socket(&mut self, fd: FdRef<'_>) -> Result<SocketId, Errno> {
+    /// What a request's descriptor leads to, if it is open for more than its path: EBADF with `O_PATH`.
+    pub fn opened(&mut self, fd: FdRef<'_>) -> Result<&mut Object, Errno> {
         match self.get(fd)? {
+            Object::File(file) if file.is_path() => Err(Errno::BADF),
+            object => Ok(object),
+        }
+    }
+
+    pub fn socket(&mut self, fd: FdRef<'_>) -> Result<SocketId, Errno> {
+        match self.opened(fd)? {
             Object::Socket(socket) => Ok(*socket),
             Object::File(_) | Object::Dead => Err(Errno::NOTSOCK),
         }

@@ -9,10 +9,11 @@
 
 use std::collections::BTreeMap;
 
-use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::random::Random;
+use crate::op::OFFSET_MAX;
 use crate::op::path::{OpenHow, Statx, StatxTime};
 
 mod durable;
@@ -44,6 +45,7 @@ pub(super) struct FileSystem {
 #[derive(Debug)]
 struct Inode {
     permissions: u16,
+    links: u32,
     created_ns: u64,
     modified_ns: u64,
     content: Content,
@@ -70,7 +72,19 @@ impl OpenFile {
     }
 
     fn is_writable(&self) -> bool {
-        self.flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !self.flags.intersects(OFlags::PATH)
+        // Both at once is a mode for ioctls only.
+        [OFlags::WRONLY, OFlags::RDWR].contains(&(self.flags & (OFlags::WRONLY | OFlags::RDWR)))
+            && !self.flags.intersects(OFlags::PATH)
+    }
+
+    /// Whether it is open only as a place in the tree.
+    pub fn is_path(&self) -> bool {
+        self.flags.contains(OFlags::PATH)
+    }
+
+    /// Whether it never had a name, and goes with its descriptor.
+    pub fn is_temporary(&self) -> bool {
+        self.flags.contains(OFlags::TMPFILE)
     }
 
     pub fn inode(&self) -> InodeNumber {
@@ -109,14 +123,21 @@ impl FileSystem {
     /// Opens `path`, which starts at the directory `base` if it is relative.
     pub fn open(&mut self, base: InodeNumber, path: &[u8], how: &OpenHow, now_ns: u64) -> Result<OpenFile, Errno> {
         let flags = how.flags();
-        if flags.contains(OFlags::TMPFILE) {
-            return Err(Errno::OPNOTSUPP);
-        }
-        if flags.contains(OFlags::CREATE | OFlags::DIRECTORY) {
+        let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        let is_temporary = flags.contains(OFlags::TMPFILE);
+        if flags.contains(OFlags::CREATE | OFlags::DIRECTORY) || (is_temporary && !writes) {
             return Err(Errno::INVAL);
         }
         let Location { path, directory_wanted } = self.locate(base, path, how.resolve())?;
-        let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        let permissions = u16::try_from(how.mode().bits() & 0o777).expect("nine bits") & !0o022;
+        if is_temporary {
+            let inode = self.temporary(&path, permissions, now_ns)?;
+            return Ok(OpenFile { inode, cursor: 0, flags });
+        }
+        if directory_wanted && flags.contains(OFlags::CREATE) {
+            // Whatever is there: a slash at the end wants a directory, which open(2) does not make.
+            return Err(Errno::ISDIR);
+        }
         let inode = match self.names.get(&path).copied() {
             Some(_) if flags.contains(OFlags::CREATE | OFlags::EXCL) => return Err(Errno::EXIST),
             Some(inode) if self.is_directory(inode) => {
@@ -128,12 +149,7 @@ impl FileSystem {
             Some(_) if directory_wanted || flags.contains(OFlags::DIRECTORY) => return Err(Errno::NOTDIR),
             Some(inode) => inode,
             None if !flags.contains(OFlags::CREATE) => return Err(Errno::NOENT),
-            None if directory_wanted => return Err(Errno::ISDIR),
-            None => {
-                let content = Content::Regular { bytes: Vec::new(), durable: Durable::default() };
-                let permissions = u16::try_from(how.mode().bits() & 0o777).expect("nine bits") & !0o022;
-                self.add(path, permissions, content, now_ns)
-            }
+            None => self.add(path, permissions, Content::empty(), now_ns),
         };
         if flags.contains(OFlags::TRUNC) && !flags.contains(OFlags::PATH) {
             self.change(inode, Change::Resize { len: 0 }, now_ns)?;
@@ -141,11 +157,26 @@ impl FileSystem {
         Ok(OpenFile { inode, cursor: 0, flags })
     }
 
+    /// Makes a file without a name on the file system of a directory.
+    fn temporary(&mut self, directory: &[u8], permissions: u16, now_ns: u64) -> Result<InodeNumber, Errno> {
+        let directory = *self.names.get(directory).ok_or(Errno::NOENT)?;
+        if !self.is_directory(directory) {
+            return Err(Errno::NOTDIR);
+        }
+        Ok(self.make(permissions, 0, Content::empty(), now_ns))
+    }
+
+    /// A file without a name was closed.
+    pub fn forget(&mut self, inode: InodeNumber) {
+        self.inodes.remove(&inode);
+    }
+
     /// Reads what lies at `offset`; fewer bytes than asked for at the end.
     pub fn read(&self, file: &OpenFile, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
         if !file.is_readable() {
             return Err(Errno::BADF);
         }
+        check_range(offset, buf.len())?;
         let Content::Regular { bytes, .. } = &self.inode(file.inode)?.content else { return Err(Errno::ISDIR) };
         let start = usize::try_from(offset).map_or(bytes.len(), |start| start.min(bytes.len()));
         let count = buf.len().min(bytes.len() - start);
@@ -158,6 +189,7 @@ impl FileSystem {
         if !file.is_writable() {
             return Err(Errno::BADF);
         }
+        check_range(offset, buf.len())?;
         let offset = if file.flags.contains(OFlags::APPEND) { self.len(file.inode)? } else { offset };
         let room = FILE_BYTES_MAX.saturating_sub(offset);
         let count = usize::try_from(room).unwrap_or(usize::MAX).min(buf.len());
@@ -276,10 +308,16 @@ impl FileSystem {
     }
 
     fn add(&mut self, path: Vec<u8>, permissions: u16, content: Content, now_ns: u64) -> InodeNumber {
+        let links = if matches!(content, Content::Directory) { 2 } else { 1 };
+        let number = self.make(permissions, links, content, now_ns);
+        self.names.insert(path, number);
+        number
+    }
+
+    fn make(&mut self, permissions: u16, links: u32, content: Content, now_ns: u64) -> InodeNumber {
         let number = self.next;
         self.next += 1;
-        self.inodes.insert(number, Inode { permissions, created_ns: now_ns, modified_ns: now_ns, content });
-        self.names.insert(path, number);
+        self.inodes.insert(number, Inode { permissions, links, created_ns: now_ns, modified_ns: now_ns, content });
         number
     }
 
@@ -302,18 +340,13 @@ impl FileSystem {
 
     fn describe(&self, number: InodeNumber) -> Result<Statx, Errno> {
         let inode = self.inode(number)?;
-        let (kind, size, links) = match &inode.content {
-            Content::Directory => (rustix::fs::FileType::Directory, 4096, 2),
-            Content::Regular { bytes, .. } => (rustix::fs::FileType::RegularFile, bytes.len(), 1),
+        let (kind, size) = match &inode.content {
+            Content::Directory => (FileType::Directory, 4096),
+            Content::Regular { bytes, .. } => (FileType::RegularFile, bytes.len()),
         };
-        let kind = u16::try_from(kind.as_raw_mode()).expect("a file's mode has 16 bits");
         let size = u64::try_from(size).expect("usize has 64 bits at most");
-        let mut told = Statx::default();
-        told.mask = (StatxFlags::BASIC_STATS | StatxFlags::BTIME).bits();
-        told.block_size = 4096;
-        told.links = links;
-        told.mode = kind | inode.permissions;
-        told.inode = number;
+        let mut told = describe(kind, inode.permissions, number);
+        told.links = inode.links;
         told.size = size;
         told.blocks = size.div_ceil(512);
         told.created = moment(inode.created_ns);
@@ -322,6 +355,30 @@ impl FileSystem {
         told.accessed = told.created;
         Ok(told)
     }
+}
+
+impl Content {
+    fn empty() -> Content {
+        Content::Regular { bytes: Vec::new(), durable: Durable::default() }
+    }
+}
+
+/// What statx(2) tells of anything: a socket and a pipe have an inode too.
+pub(super) fn describe(kind: FileType, permissions: u16, number: u64) -> Statx {
+    let kind = u16::try_from(kind.as_raw_mode()).expect("a file's mode has 16 bits");
+    let mut told = Statx::default();
+    told.mask = (StatxFlags::BASIC_STATS | StatxFlags::BTIME).bits();
+    told.block_size = 4096;
+    told.links = 1;
+    told.mode = kind | permissions;
+    told.inode = number;
+    told
+}
+
+/// A transfer must not reach beyond the largest offset there is.
+fn check_range(offset: u64, len: usize) -> Result<(), Errno> {
+    let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
+    if end.is_some_and(|end| end <= OFFSET_MAX) { Ok(()) } else { Err(Errno::INVAL) }
 }
 
 fn moment(elapsed_ns: u64) -> StatxTime {

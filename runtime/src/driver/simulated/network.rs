@@ -47,6 +47,8 @@ struct Socket {
     family: AddressFamily,
     local: Option<SocketAddr>,
     peer: Option<SocketAddr>,
+    /// Its address was asked for, and stays its own when a connection breaks.
+    is_bound: bool,
     reuses_address: bool,
     is_outside: bool,
     /// What the next call answers, once.
@@ -108,6 +110,7 @@ impl Network {
             family,
             local: None,
             peer: None,
+            is_bound: false,
             reuses_address: false,
             is_outside,
             error: None,
@@ -139,9 +142,14 @@ impl Network {
     pub fn peer(&self, id: SocketId) -> Option<SocketAddr> {
         let socket = self.sockets.get(&id)?;
         match socket.state {
-            State::Stream(_) => socket.peer,
+            State::Stream(Stream { other: Some(_), .. }) => socket.peer,
             _ => None,
         }
+    }
+
+    /// Who connected, also when that connection is broken already: accept(2) tells all the same.
+    pub fn accepted_from(&self, id: SocketId) -> Option<SocketAddr> {
+        self.sockets.get(&id)?.peer
     }
 
     /// What `getsockname(2)` says of a socket without a name.
@@ -174,18 +182,18 @@ impl Network {
     /// Starts to connect, or finds that an earlier attempt came about; [`connected`](Network::connected) tells.
     pub fn connect(&mut self, id: SocketId, to: SocketAddr, now_ns: u64) -> Result<(), Errno> {
         let socket = self.get(id)?;
-        if (socket.family == AddressFamily::INET) != to.is_ipv4() {
-            return Err(Errno::AFNOSUPPORT);
+        check_family(socket, to)?;
+        match socket.state {
+            State::Stream(_) if std::mem::take(&mut socket.has_news) => return Ok(()),
+            State::Listening { .. } | State::Stream(_) => return Err(Errno::ISCONN),
+            State::Fresh | State::Connecting => {}
         }
         // How an earlier attempt ended, if nobody was told.
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
-        match socket.state {
-            State::Fresh => {}
-            State::Stream(_) if std::mem::take(&mut socket.has_news) => return Ok(()),
-            State::Listening { .. } | State::Stream(_) => return Err(Errno::ISCONN),
-            State::Connecting => return Err(Errno::ALREADY),
+        if matches!(socket.state, State::Connecting) {
+            return Err(Errno::ALREADY);
         }
         // To connect to no address in particular is to connect to oneself.
         let to = match to.ip() {
@@ -275,5 +283,14 @@ impl Network {
                 self.happen(now_ns, Happening::Reset { to: other, why: Errno::CONNRESET });
             }
         }
+    }
+}
+
+/// An address of the other family: of a socket of IPv6's it is too short, and to one of IPv4's it is strange.
+fn check_family(socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
+    match (socket.family == AddressFamily::INET, address.is_ipv4()) {
+        (true, false) => Err(Errno::AFNOSUPPORT),
+        (false, true) => Err(Errno::INVAL),
+        (true, true) | (false, false) => Ok(()),
     }
 }

@@ -4,14 +4,14 @@
 //! kernel may.
 
 use rustix::event::PollFlags;
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, ipproto};
 
 use super::descriptors::Object;
 use super::faults::Fault;
 use super::faults::places::Kind;
-use super::files::InodeNumber;
+use super::files::{InodeNumber, describe};
 use super::network::SocketId;
 use super::world::Kernel;
 use crate::fd::FdRef;
@@ -111,9 +111,11 @@ impl Kernel {
                 Err(error) => error.into(),
             },
             FileRequest::Truncate { fd, len } => Served::nothing(self.truncate_file(*fd, *len)),
-            FileRequest::Fsync { fd, .. } => {
-                Served::nothing(self.inode_of(*fd).and_then(|inode| self.files.sync(inode)))
-            }
+            FileRequest::Fsync { fd, .. } => Served::nothing(match self.descriptors.opened(*fd) {
+                Ok(Object::File(file)) => self.files.sync(file.inode()),
+                Ok(Object::Socket(_) | Object::Dead) => Err(Errno::INVAL),
+                Err(error) => Err(error),
+            }),
             FileRequest::Close { fd } => match fd.take() {
                 Some(fd) => {
                     self.discarded.push(fd);
@@ -165,7 +167,7 @@ impl Kernel {
     fn truncate_file(&mut self, fd: FdRef<'_>, len: u64) -> Result<(), Errno> {
         let now_ns = self.now_ns();
         // As ftruncate(2) says of what is no file, or not open to write.
-        let Object::File(file) = self.descriptors.get(fd)? else { return Err(Errno::INVAL) };
+        let Object::File(file) = self.descriptors.opened(fd)? else { return Err(Errno::INVAL) };
         self.files.truncate(file, len, now_ns)
     }
 
@@ -180,22 +182,27 @@ impl Kernel {
                 Served::Done(opened.map(Given::Fd))
             }
             PathRequest::Statx { dir, path, flags, out, .. } => {
-                let told = if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) {
-                    self.inode_of(*dir)
-                } else {
-                    self.base(*dir, path.to_bytes())
+                let told = match self.descriptors.get(*dir) {
+                    Ok(Object::Socket(socket)) if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) => {
+                        Ok(describe(FileType::Socket, 0o777, *socket))
+                    }
+                    _ if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) => {
+                        self.inode_of(*dir).and_then(|base| self.files.stat(base, b"", *flags))
+                    }
+                    _ => {
+                        self.base(*dir, path.to_bytes()).and_then(|base| self.files.stat(base, path.to_bytes(), *flags))
+                    }
                 };
-                let told = told.and_then(|base| self.files.stat(base, path.to_bytes(), *flags));
                 Served::nothing(told.map(|told| **out = told))
             }
         }
     }
 
-    /// The directory that a path starts from. An absolute one needs none.
+    /// The directory that a path starts from. An absolute one needs none, and none at all is no path.
     fn base(&mut self, dir: FdRef<'_>, path: &[u8]) -> Result<InodeNumber, Errno> {
         match dir {
-            FdRef::Os(fd) if is_current(fd) => Ok(self.files.current_directory()),
-            _ if path.starts_with(b"/") => Ok(self.files.current_directory()),
+            _ if path.is_empty() => Err(Errno::NOENT),
+            _ if path.starts_with(b"/") => Ok(self.inode_of(dir).unwrap_or(self.files.current_directory())),
             dir => self.inode_of(dir),
         }
     }
@@ -204,15 +211,17 @@ impl Kernel {
         match (fd, self.descriptors.get(fd)) {
             (FdRef::Os(fd), _) if is_current(fd) => Ok(self.files.current_directory()),
             (_, Ok(Object::File(file))) => Ok(file.inode()),
-            // As fsync(2) and openat2(2) say of something that is no file.
-            (_, Ok(Object::Socket(_) | Object::Dead)) => Err(Errno::INVAL),
+            (_, Ok(Object::Socket(_) | Object::Dead)) => Err(Errno::NOTDIR),
             (_, Err(error)) => Err(error),
         }
     }
 
     fn serve_socket(&mut self, request: &mut SocketRequest<'_>, attempt: &mut Attempt) -> Served {
         match request {
-            SocketRequest::Socket { family, kind, .. } => {
+            SocketRequest::Socket { family, kind, protocol } => {
+                if let Err(error) = check_kind(*family, *kind, *protocol) {
+                    return error.into();
+                }
                 if ![AddressFamily::INET, AddressFamily::INET6].contains(family) || *kind != SocketType::STREAM {
                     self.unsupported.insert(format!("{request:?}"));
                     return Errno::OPNOTSUPP.into();
@@ -249,7 +258,16 @@ impl Kernel {
             },
             SocketRequest::Listen { backlog, .. } => Served::nothing(self.network.listen(socket, *backlog)),
             SocketRequest::Connect { address, .. } => self.connect(socket, address, attempt),
-            SocketRequest::Recv { buf, flags, .. } => self.recv(socket, buf, *flags, attempt),
+            SocketRequest::Recv { buf, flags, poll_first, .. } => {
+                let must_wait = *poll_first && attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
+                if must_wait && !self.network.has_input(socket) {
+                    return Served::Waits(socket);
+                }
+                if flags.contains(RecvFlags::OOB) {
+                    return self.network.receive_urgent(socket).into();
+                }
+                self.recv(socket, buf, *flags, attempt)
+            }
             SocketRequest::Send { buf, flags, whole, .. } => self.send(socket, buf, *flags, *whole, attempt),
             SocketRequest::Shutdown { how, .. } => Served::nothing(self.network.shutdown(socket, *how, now_ns)),
             SocketRequest::Name { end, address, .. } => {
@@ -298,7 +316,7 @@ impl Kernel {
         match self.network.accept(listener) {
             Ok(accepted) => {
                 self.descriptors.replace(number, Object::Socket(accepted));
-                if let (Some(room), Some(name)) = (peer, self.network.peer(accepted)) {
+                if let (Some(room), Some(name)) = (peer, self.network.accepted_from(accepted)) {
                     *room = SocketAddress::from(name);
                 }
                 Served::Done(Ok(Given::Fd(number)))
@@ -358,6 +376,7 @@ impl Kernel {
                 let socket = *socket;
                 (self.network.readiness(socket), Some(socket))
             }
+            Ok(Object::File(file)) if file.is_path() => return Errno::BADF.into(),
             // A file is always ready, though slow.
             Ok(Object::File(_) | Object::Dead) => (PollFlags::IN | PollFlags::OUT, None),
             Err(error) => return error.into(),
@@ -365,6 +384,8 @@ impl Kernel {
         let ready = ready & wanted;
         match socket {
             Some(socket) if ready.is_empty() => Served::Waits(socket),
+            // Asked for no event, it never will be ready.
+            None if ready.is_empty() => Errno::INVAL.into(),
             _ => Served::count(Ok(usize::from(ready.bits()))),
         }
     }
@@ -463,6 +484,24 @@ impl Kernel {
             }
             Request::Nop | Request::Socket(_) | Request::Ready(_) => false,
         }
+    }
+}
+
+/// What socket(2) refuses: a family, a type or a protocol that there is not, or that do not go together.
+fn check_kind(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> Result<(), Errno> {
+    let is_ip = [AddressFamily::INET, AddressFamily::INET6].contains(&family);
+    let is_usual = match (kind, protocol) {
+        (_, None) => true,
+        (SocketType::STREAM, Some(protocol)) => is_ip && protocol == ipproto::TCP,
+        (SocketType::DGRAM, Some(protocol)) => is_ip && protocol == ipproto::UDP,
+        // Of two faults this one is found later.
+        _ => is_ip,
+    };
+    match () {
+        () if !is_ip && family != AddressFamily::UNIX => Err(Errno::AFNOSUPPORT),
+        () if !is_usual => Err(Errno::PROTONOSUPPORT),
+        () if ![SocketType::STREAM, SocketType::DGRAM].contains(&kind) => Err(Errno::SOCKTNOSUPPORT),
+        () => Ok(()),
     }
 }
 

@@ -188,8 +188,10 @@ impl Kernel {
     }
 
     pub fn close(&mut self, number: u32) {
-        if let Some(Object::Socket(socket)) = self.descriptors.remove(number) {
-            self.network.close(socket, self.clock.elapsed_ns());
+        match self.descriptors.remove(number) {
+            Some(Object::Socket(socket)) => self.network.close(socket, self.clock.elapsed_ns()),
+            Some(Object::File(file)) if file.is_temporary() => self.files.forget(file.inode()),
+            Some(Object::File(_) | Object::Dead) | None => {}
         }
     }
 

@@ -20,6 +20,9 @@ pub(super) struct Location {
 impl FileSystem {
     /// Follows `path` from the directory `base`, within what `confine` allows: EXDEV beyond.
     pub(super) fn locate(&self, base: InodeNumber, path: &[u8], confine: ResolveFlags) -> Result<Location, Errno> {
+        if confine.contains(ResolveFlags::BENEATH | ResolveFlags::IN_ROOT) {
+            return Err(Errno::INVAL);
+        }
         if path.is_empty() {
             return Err(Errno::NOENT);
         }

@@ -3,22 +3,33 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
-use rustix::net::AddressFamily;
 
-use super::{Network, Socket, SocketId, State};
+use super::stream::Stream;
+use super::{Network, Socket, SocketId, State, check_family};
 
 /// The ports that the kernel gives out (`net.ipv4.ip_local_port_range`).
 const PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
+impl Socket {
+    /// A name that only a connection gave goes when that breaks, though it is still told.
+    fn has_lost_its_name(&self) -> bool {
+        !self.is_bound && matches!(self.state, State::Stream(Stream { other: None, .. }))
+    }
+}
+
 impl Network {
     pub fn bind(&mut self, id: SocketId, address: SocketAddr) -> Result<(), Errno> {
         let socket = self.get(id)?;
-        if (socket.family == AddressFamily::INET) != address.is_ipv4() {
-            return Err(Errno::AFNOSUPPORT);
-        }
-        if socket.local.is_some() {
+        check_family(socket, address)?;
+        if socket.local.is_some() && !socket.has_lost_its_name() {
             return Err(Errno::INVAL);
         }
+        self.take_name(id, address)?;
+        self.get(id)?.is_bound = true;
+        Ok(())
+    }
+
+    fn take_name(&mut self, id: SocketId, address: SocketAddr) -> Result<(), Errno> {
         let address = self.with_port(id, address)?;
         if self.is_taken(id, address) {
             return Err(Errno::ADDRINUSE);
@@ -41,7 +52,7 @@ impl Network {
                 Ok(())
             }
             Some(_) => Ok(()),
-            None => self.bind(id, SocketAddr::new(from, 0)),
+            None => self.take_name(id, SocketAddr::new(from, 0)),
         }
     }
 

@@ -41,9 +41,6 @@ impl Network {
             State::Connecting => return Err(Errno::AGAIN),
             State::Fresh | State::Listening { .. } => return Err(socket.error.take().unwrap_or(Errno::NOTCONN)),
         };
-        if buf.is_empty() {
-            return Ok(0);
-        }
         if stream.received.is_empty() {
             // What came before the connection broke can still be read; then it is told once that it broke.
             return match socket.error.take() {
@@ -63,6 +60,19 @@ impl Network {
             }
         }
         Ok(count)
+    }
+
+    /// Whether a reader has something to hear: bytes, an end or an error.
+    pub fn has_input(&self, id: SocketId) -> bool {
+        self.readiness(id).intersects(PollFlags::IN | PollFlags::RDHUP | PollFlags::ERR | PollFlags::HUP)
+    }
+
+    /// What asking for urgent bytes answers, where nobody ever sends any.
+    pub fn receive_urgent(&self, id: SocketId) -> Errno {
+        match self.sockets.get(&id) {
+            Some(Socket { state: State::Listening { .. }, .. }) => Errno::NOTCONN,
+            _ => Errno::INVAL,
+        }
     }
 
     /// Sends what there is room for: EAGAIN if there is none.
@@ -99,6 +109,8 @@ impl Network {
         };
         let socket = self.get(id)?;
         match &mut socket.state {
+            // It broke, and is no connection any more.
+            State::Stream(Stream { other: None, .. }) => return Err(Errno::NOTCONN),
             State::Stream(stream) => {
                 stream.no_more_reads |= read;
                 if write && !stream.no_more_writes {
@@ -114,7 +126,10 @@ impl Network {
                     self.break_off(waiting, now_ns);
                 }
             }
-            State::Listening { .. } | State::Fresh | State::Connecting => return Err(Errno::NOTCONN),
+            // It listens on: nobody writes to it.
+            State::Listening { .. } => return Ok(()),
+            State::Connecting => socket.state = State::Fresh,
+            State::Fresh => return Err(Errno::NOTCONN),
         }
         self.touched.insert(id);
         self.dispatch(id, now_ns);
@@ -185,6 +200,10 @@ impl Network {
     pub(super) fn arrive_reset(&mut self, id: SocketId, why: Errno) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         let State::Stream(stream) = &mut socket.state else { return };
+        if stream.other.is_none() {
+            // It broke before.
+            return;
+        }
         if stream.is_closed {
             self.sockets.remove(&id);
             return;

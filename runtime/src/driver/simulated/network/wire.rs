@@ -92,6 +92,7 @@ impl Network {
             family: *family,
             local: Some(to),
             peer: Some(local),
+            is_bound: false,
             reuses_address: *reuses_address,
             is_outside: *is_outside,
             error: None,
