@@ -25,7 +25,8 @@ pub struct Probe {
     /// How many entries the two queues of a ring have here, submission and completion, when nothing else is said: fewer
     /// than [`Builder`] documents where memory is short.
     pub sizes: Option<(u32, u32)>,
-    /// What newer rings have, and whether this one does. What is missing is done without, one by one.
+    /// What newer rings have, and whether this one does. What is missing is done without, one by one; an
+    /// [op](Feature::is_op) falls back to the blocking pool. Without a ring none is there.
     pub features: Vec<(Feature, bool)>,
     /// The sysctl `kernel.io_uring_disabled`.
     pub io_uring_disabled: String,
@@ -110,10 +111,12 @@ impl fmt::Display for Probe {
         writeln!(f, "nofile     {} descriptors", self.nofile)?;
         if let Some((entries, cq_entries)) = self.sizes {
             writeln!(f, "ring       {entries} entries to submit, {cq_entries} to complete")?;
-        }
-        for (feature, is_there) in &self.features {
-            let found = if *is_there { "yes" } else { "no, done without" };
-            writeln!(f, "feature    {:<16} ({}) {found}", feature.name(), feature.since())?;
+            for (feature, is_there) in &self.features {
+                let (kind, without) =
+                    if feature.is_op() { ("op", "the blocking pool does it") } else { ("feature", "done without") };
+                let found = if *is_there { "yes".into() } else { format!("no, {without}") };
+                writeln!(f, "{kind:<11}{:<16} ({}) {found}", feature.name(), feature.since())?;
+            }
         }
         for (name, value) in &self.environment {
             writeln!(f, "override   {name}={value}")?;
@@ -136,9 +139,20 @@ mod tests {
         for line in ["driver", "kernel", "sysctl", "seccomp", "memlock", "nofile", "verdict"] {
             assert!(text.lines().any(|found| found.starts_with(line)), "no line {line} in:\n{text}");
         }
-        assert!(Feature::ALL.iter().all(|feature| text.contains(feature.name())));
+        assert!(Feature::ALL.iter().all(|feature| text.contains(feature.name()) == probe.sizes.is_some()));
         assert_eq!(probe.driver == "ring", probe.refusal.is_none());
         assert_eq!(probe.driver == "ring", probe.sizes.is_some());
+    }
+
+    /// Catches: a missing op that is told as if nobody did its work.
+    #[test]
+    fn what_a_ring_lacks_is_told_with_what_is_done_instead() {
+        let mut probe = probe();
+        probe.sizes = Some((256, 4096));
+        probe.features = Feature::ALL.into_iter().map(|feature| (feature, false)).collect();
+        let text = probe.to_string();
+        assert!(text.contains("\nop         ftruncate        (6.9) no, the blocking pool does it\n"), "{text}");
+        assert!(text.contains("\nfeature    no_iowait        (6.15) no, done without\n"), "{text}");
     }
 
     #[test]

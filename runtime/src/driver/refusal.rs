@@ -127,7 +127,7 @@ fn out_of_descriptors() -> (String, String) {
     let limit = limit(Resource::Nofile);
     (
         format!("this process may have no more descriptors: its RLIMIT_NOFILE is {limit}"),
-        "raise it (ulimit -n, LimitNOFILE=), or close some".into(),
+        "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=), or close some".into(),
     )
 }
 
@@ -144,7 +144,7 @@ fn out_of_memory(sizes: Sizes) -> (String, Vec<String>) {
         limit_in_kib(Resource::Memlock),
     );
     let raise = format!(
-        "raise it to {} and what this user's other programs take (ulimit -l, LimitMEMLOCK=)",
+        "raise RLIMIT_MEMLOCK to {} and what this user's other programs take (ulimit -l, LimitMEMLOCK=)",
         kib(sizes.bytes() * as_u64(sizes.cores))
     );
     let cures = ["grant CAP_IPC_LOCK", "use fewer cores", "ask for smaller rings (Builder::entries, GIMMAL_ENTRIES)"];

@@ -46,6 +46,11 @@ impl Feature {
         }
     }
 
+    /// Whether it is an op, which the blocking pool does where the kernel's rings lack it.
+    pub fn is_op(self) -> bool {
+        OPTIONAL.iter().any(|(feature, ..)| *feature == self)
+    }
+
     /// The kernel that brought it.
     pub fn since(self) -> &'static str {
         match self {

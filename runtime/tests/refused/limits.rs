@@ -73,7 +73,7 @@ fn under_64_kib_the_first_rings_are_smaller_and_the_last_error_names_memlock_and
                 "io_uring_setup(2): Cannot allocate memory (os error 12): ",
                 "RLIMIT_MEMLOCK",
                 "this one takes 84 KiB, 12 KiB at the least, and the limit is 64 KiB",
-                "raise it to 84 KiB and what this user's other programs take (ulimit -l, LimitMEMLOCK=)",
+                "raise RLIMIT_MEMLOCK to 84 KiB and what this user's other programs take (ulimit -l, LimitMEMLOCK=)",
                 "grant CAP_IPC_LOCK",
             ] {
                 assert!(text.contains(part), "no «{part}» in: {text}");
