@@ -1,19 +1,24 @@
 //! Signals.
 
+use std::fmt;
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use signal_hook::consts::SIGINT;
 
 use crate::fd::SharedFd;
-use crate::inflight::submit;
+use crate::inflight::{Submit, submit};
 use crate::op::file::{Position, Read};
 
 /// Waits for ctrl-c: a SIGINT that arrives after this was called.
 ///
 /// From the first call on, for the rest of the process, SIGINT no longer ends it. A program that wants a second ctrl-c
-/// to end it waits for a second one and exits. Several waiters are all told.
+/// to end it waits for a second one and exits: the future can be awaited again, by `&mut`, and then waits for the next. Each
+/// signal is kept until it is heard, so none is missed in between. Several waiters are all told.
 ///
 /// # Errors
 ///
@@ -21,8 +26,7 @@ use crate::op::file::{Position, Read};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future unregisters it. A signal that came and was not read is forgotten with it, so to hear of each, keep
-/// the future.
+/// Dropping the future unregisters it, and what it has not told is forgotten. Dropping a `&mut` of it loses nothing.
 ///
 /// # io_uring
 ///
@@ -32,20 +36,54 @@ use crate::op::file::{Position, Read};
 ///
 /// ```no_run
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
-/// runtime::signal::ctrl_c()?.await?;
-/// println!("bye");
+/// let mut interrupted = runtime::signal::ctrl_c()?;
+/// (&mut interrupted).await?;
+/// println!("bye; once more to go at once");
+/// let at_once = runtime::spawn(async move { interrupted.await.map(|()| std::process::exit(130)) });
+/// # drop(at_once);
 /// # Ok(()) }
 /// ```
-pub fn ctrl_c() -> io::Result<impl Future<Output = io::Result<()>>> {
+pub fn ctrl_c() -> io::Result<CtrlC> {
     let (told, teller) = UnixStream::pair()?;
     let id = signal_hook::low_level::pipe::register(SIGINT, teller)?;
-    let registered = Registered { id };
-    Ok(async move {
-        let _registered = registered;
-        let fd = SharedFd::new(OwnedFd::from(told));
-        submit(Read { fd, buf: [0; 1], position: Position::Cursor }).await?;
-        Ok(())
-    })
+    Ok(CtrlC { fd: SharedFd::new(OwnedFd::from(told)), next: None, _registered: Registered { id } })
+}
+
+/// A wait for ctrl-c: what [`ctrl_c`] returns. Each time it is ready it has told of one signal, and goes on to the next.
+#[must_use = "futures do nothing unless awaited"]
+pub struct CtrlC {
+    fd: SharedFd,
+    /// The handler writes a byte for each signal. One is read at a time.
+    next: Option<Submit<Read<[u8; 1]>>>,
+    _registered: Registered,
+}
+
+impl Future for CtrlC {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            let next = this
+                .next
+                .get_or_insert_with(|| submit(Read { fd: this.fd.clone(), buf: [0; 1], position: Position::Cursor }));
+            let Poll::Ready(read) = Pin::new(next).poll(context) else {
+                return Poll::Pending;
+            };
+            this.next = None;
+            match read {
+                // The very signal that is waited for may interrupt the wait.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return Poll::Ready(read.map(|_| ()).map_err(io::Error::from)),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for CtrlC {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CtrlC").finish_non_exhaustive()
+    }
 }
 
 struct Registered {

@@ -77,32 +77,26 @@ async fn serve(settings: &Settings) -> Result<(), String> {
         true => Some(Journal::to_stdout().map_err(|error| format!("cannot log to standard output: {error}"))?),
         false => None,
     };
-    let first = ctrl_c().map_err(|error| format!("cannot wait for ctrl-c: {error}"))?;
+    let mut interrupted = ctrl_c().map_err(|error| format!("cannot wait for ctrl-c: {error}"))?;
     let site = Rc::new(Site::new(root, journal.clone()));
     let server = Server::start(settings.address, site).await.map_err(|error| about_address(settings, &error))?;
     let address = server.local_addr().map_err(|error| format!("cannot tell where it listens: {error}"))?;
     // Who started it without a terminal may have closed this. It serves all the same.
     let _closed = writeln!(io::stdout(), "serving {} at http://{address}", settings.root.display());
 
-    first.await.map_err(|error| format!("cannot wait for ctrl-c: {error}"))?;
-    end_at_next_ctrl_c();
+    (&mut interrupted).await.map_err(|error| format!("cannot wait for ctrl-c: {error}"))?;
+    drop(runtime::spawn(async move {
+        // If that fails there is only the wait for the end, which is short.
+        if interrupted.await.is_ok() {
+            std::process::exit(ENDED_BY_CTRL_C);
+        }
+    }));
     let stopped = server.stop().await;
     if let Some(journal) = journal {
         // Who has stopped reading the log does not keep the program.
         let _unread = timeout(GRACE, journal.flush()).await;
     }
     stopped.map_err(|error| format!("cannot close the listener: {error}"))
-}
-
-/// Without a descriptor for it there is only the wait for the end, which is short.
-fn end_at_next_ctrl_c() {
-    if let Ok(second) = ctrl_c() {
-        drop(runtime::spawn(async move {
-            if second.await.is_ok() {
-                std::process::exit(ENDED_BY_CTRL_C);
-            }
-        }));
-    }
 }
 
 /// What failed, why, and what helps.

@@ -1,0 +1,76 @@
+//! Ctrl-c is heard each time, on the ring and on the fallback. A program of its own, since signals are for whole processes.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use runtime::signal::{CtrlC, ctrl_c};
+use runtime::time::timeout;
+use runtime::{Builder, Choice};
+use signal_hook::consts::SIGINT;
+use signal_hook::low_level::raise;
+
+/// A signal is for all who wait, so tests must not wait side by side.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn on_each_driver<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    let _alone = alone();
+    for choice in [Choice::Auto, Choice::Fallback] {
+        Builder::new().driver(choice).build().expect("a runtime").block_on(async {
+            timeout(Duration::from_secs(30), test()).await.unwrap_or_else(|_| panic!("{choice:?}: nothing was heard"));
+        });
+    }
+}
+
+/// `raise` comes back when the handler has run.
+fn interrupt() {
+    raise(SIGINT).expect("SIGINT is a signal");
+}
+
+async fn is_pending(ctrl_c: &mut CtrlC) -> bool {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *ctrl_c).poll(context).is_pending())).await
+}
+
+#[test]
+fn a_signal_is_heard_by_whoever_waits() {
+    on_each_driver(async || {
+        let (mut one, other) = (ctrl_c().unwrap(), ctrl_c().unwrap());
+        assert!(is_pending(&mut one).await);
+        interrupt();
+        one.await.unwrap();
+        other.await.unwrap();
+    });
+}
+
+/// Catches: a wait that ends with its first signal, after which the next must be waited for anew and can be missed.
+#[test]
+fn signals_that_come_before_they_are_waited_for_are_each_heard() {
+    on_each_driver(async || {
+        let mut interrupted = ctrl_c().unwrap();
+        for _ in 0..3 {
+            interrupt();
+        }
+        for _ in 0..3 {
+            (&mut interrupted).await.unwrap();
+        }
+        assert!(is_pending(&mut interrupted).await, "there was a fourth");
+    });
+}
+
+#[test]
+fn a_wait_that_is_begun_after_a_signal_does_not_hear_of_it() {
+    on_each_driver(async || {
+        let before = ctrl_c().unwrap();
+        interrupt();
+        let mut after = ctrl_c().unwrap();
+        before.await.unwrap();
+        assert!(is_pending(&mut after).await);
+        interrupt();
+        after.await.unwrap();
+    });
+}
