@@ -2,6 +2,7 @@
 
 mod closing;
 mod differential;
+mod half_closed;
 mod nothing_lost;
 mod orphans;
 mod support;

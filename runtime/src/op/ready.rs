@@ -32,7 +32,7 @@ impl Interest {
     }
 
     /// From a mask as poll(2) writes it.
-    pub fn from_bits(bits: u16) -> Interest {
+    pub const fn from_bits(bits: u16) -> Interest {
         Interest(bits)
     }
 }
@@ -116,7 +116,7 @@ pub(super) fn poll_now(fd: FdRef<'_>, interest: Interest) -> Result<Interest, Er
 
 /// Waits until one of the events is there. `poll(2)`; `IORING_OP_POLL_ADD` (5.1).
 ///
-/// Returns what came. Nothing is consumed, so nothing is lost by dropping it.
+/// Returns what came. A ring tells whoever waits to write of the peer's end (`POLLRDHUP`) too, room or not. Nothing is consumed, so nothing is lost by dropping it.
 #[derive(Debug)]
 pub struct Poll {
     /// Whose readiness.
