@@ -36,6 +36,13 @@ fn rows() -> Vec<Row> {
 /// So many worlds each scenario plays in: what a kernel may do in this order or that, the drivers agree on all the same.
 const SEEDS: u64 = 3;
 
+/// Catches, each tried: a file opened without close-on-exec (`Open`); a position that a ring is given as the cursor (`Read`,
+/// `Write`, `Open`); a sync that a ring answers without doing it (`Fsync`); connections of a ring's multishot accept that leak
+/// into other programs (`AcceptMany`); in the fallback, «not yet» taken for a count of 0 (`Recv`, `Accept`, `Connect`),
+/// MSG_DONTWAIT that waits and MSG_WAITALL that is content with less (`Recv`), readiness that tells what was asked for instead
+/// of what came (`Poll`, `PollMany`); in the simulated kernel, a reset where the end should be (`Recv`, `Close`), another error
+/// for an offset out of range (`Read`, `Write`, `try_read`), an append at the place it was told (`Write`), a length refused
+/// (`Truncate`), an address given out twice (`bind`), a close that the far side never hears of (all that has two sides).
 #[test]
 fn every_op_gives_the_same_results_on_all_drivers() {
     let mut drivers = Vec::new();
