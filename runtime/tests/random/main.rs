@@ -10,6 +10,7 @@ mod holding;
 mod incoming;
 mod matrix;
 mod outgoing;
+mod parcels;
 mod program;
 mod script;
 mod sheet;

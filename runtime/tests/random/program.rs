@@ -6,7 +6,7 @@ use std::rc::Rc;
 use net::{TcpListener, TcpStream};
 use runtime::simulated::{self, MatrixCell, World};
 use runtime::time::{Duration, timeout};
-use runtime::{Builder, Metrics, metrics};
+use runtime::{Builder, Metrics, metrics, on_each_core};
 
 use crate::fates::{live, pause};
 use crate::holding::held;
@@ -14,7 +14,7 @@ use crate::script::{Conversation, End, Fate, Script};
 use crate::stage::Stage;
 use crate::talk::{Line, outside, serve};
 use crate::verdict::{Meaning, meaning};
-use crate::{bare, desk, errands};
+use crate::{bare, desk, errands, parcels};
 
 /// How a program's run went.
 pub struct Run {
@@ -53,7 +53,7 @@ pub fn run(seed: u64) -> Run {
 
 fn perform(seed: u64) -> Run {
     let script = Script::draw(seed);
-    let builder = Builder::new().ignore_environment().buffers(script.buffers);
+    let builder = Builder::new().ignore_environment().buffers(script.buffers).cores(script.cores);
     let runtime = builder.simulated(seed, script.faults.clone()).build().expect("a world needs nothing");
     let world = runtime.block_on(async { simulated::world() });
     let stage = Stage::new(world.clone());
@@ -103,6 +103,9 @@ async fn begin(stage: &Rc<Stage>, script: Script) {
         stage.spawn_mortal("errands", errands::run(stage.clone(), steps));
     }
     errands::correspond(stage, &script.correspondents);
+    for parcels in script.parcels {
+        stage.spawn("who sends parcels", parcels::send(stage.clone(), parcels));
+    }
     for (which, us) in script.aborts_us.into_iter().enumerate() {
         let aborting = stage.clone();
         stage.spawn("who aborts", async move {
@@ -249,17 +252,31 @@ async fn complete(stage: &Stage) {
     }
     let forgotten = stage.forgotten.get();
     // Ops that were cancelled end within a second; a child that was detached, too.
+    let mut cores = Vec::new();
     for _ in 0..20 {
-        if is_quiet(&metrics(), forgotten) {
+        cores = all_metrics().await;
+        if is_quiet(&cores, forgotten) {
             return;
         }
         pause(500_000).await;
     }
-    stage.verdict.blame(format!("{forgotten} ops were forgotten, and there is left: {:?}", metrics()));
+    stage.verdict.blame(format!("{forgotten} ops were forgotten, and there is left: {cores:?}"));
 }
 
-fn is_quiet(metrics: &Metrics, forgotten: usize) -> bool {
-    metrics.in_flight == forgotten && metrics.tasks == 0 && metrics.timers == 0 && metrics.buffers == 0
+/// Each core's, asked by a task there.
+async fn all_metrics() -> Vec<Metrics> {
+    let mut all = Vec::new();
+    for asked in on_each_core(|| async { metrics() }) {
+        all.extend(asked.await.ok());
+    }
+    all
+}
+
+fn is_quiet(cores: &[Metrics], forgotten: usize) -> bool {
+    let in_flight: usize = cores.iter().map(|core| core.in_flight).sum();
+    let is_idle = |core: &Metrics| core.tasks == 1 && core.timers == 0 && core.buffers == 0;
+    // The one task is who asks.
+    in_flight == forgotten && cores.len() == runtime::cores() && cores.iter().all(is_idle)
 }
 
 /// All that must hold when the runtime is gone.

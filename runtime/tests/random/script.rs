@@ -27,6 +27,10 @@ pub struct Script {
     pub errands: Vec<Vec<Errand>>,
     /// How many letters each of them writes to the one who reads them.
     pub correspondents: Vec<u64>,
+    /// They take turns on one thread, in an order that is the seed's.
+    pub cores: usize,
+    /// What tasks of the first core send to all.
+    pub parcels: Vec<Vec<Parcel>>,
     /// Tasks that are aborted after so long.
     pub aborts_us: Vec<u64>,
     /// The network is cut and mended after so long each.
@@ -233,6 +237,20 @@ pub enum ChildEnd {
     Panics,
 }
 
+/// A task that is sent to a core.
+#[derive(Debug, Clone, Copy)]
+pub struct Parcel {
+    /// Of as many cores as there are.
+    pub to: u64,
+    pub us: u64,
+    pub writes: bool,
+    /// Its answer comes by way of the next core.
+    pub answers: bool,
+    /// The sender waits before the next one.
+    pub rests: bool,
+    pub end: ChildEnd,
+}
+
 /// How long a scribe's file is.
 pub const SHEET_LEN: usize = 1_500;
 
@@ -252,6 +270,8 @@ impl Script {
             raw: dice.some(1, 2, |dice| dice.some(1, 14, raw)),
             errands: dice.some(0, 2, |dice| dice.some(1, 5, errand)),
             correspondents: dice.some(0, 2, |dice| dice.between(1, 8)),
+            cores: usize::try_from(dice.between(1, 3)).expect("small"),
+            parcels: dice.some(0, 2, |dice| dice.some(1, 6, parcel)),
             aborts_us: dice.some(0, 2, |dice| dice.between(1, 3_000)),
             outages_us: if dice.one_in(6) {
                 dice.some(1, 2, |dice| (dice.between(1, 2_000), dice.between(1, 600_000)))
@@ -402,9 +422,26 @@ fn errand(dice: &mut Dice) -> Errand {
         1 => Errand::Timeout { us: dice.below(200), of_us: dice.below(200) },
         2 => Errand::Ticks { us: dice.between(1, 200), count: dice.between(1, 5) },
         3 => Errand::Yield,
-        _ => {
-            let ends = [ChildEnd::Joined, ChildEnd::Aborted, ChildEnd::Detached, ChildEnd::Panics];
-            Errand::Child { us: dice.below(400), end: ends[usize::try_from(dice.below(4)).expect("small")] }
-        }
+        _ => Errand::Child { us: dice.below(400), end: child_end(dice) },
+    }
+}
+
+fn child_end(dice: &mut Dice) -> ChildEnd {
+    match dice.below(6) {
+        0 => ChildEnd::Aborted,
+        1 => ChildEnd::Detached,
+        2 => ChildEnd::Panics,
+        _ => ChildEnd::Joined,
+    }
+}
+
+fn parcel(dice: &mut Dice) -> Parcel {
+    Parcel {
+        to: dice.below(3),
+        us: dice.below(300),
+        writes: dice.one_in(3),
+        answers: dice.one_in(3),
+        rests: dice.one_in(3),
+        end: child_end(dice),
     }
 }
