@@ -24,6 +24,7 @@ pub struct Outgoing {
     entries: RefCell<Vec<Entry>>,
     /// Writes have a time limit, which may stop one before its future is dropped.
     pub is_limited: Cell<bool>,
+    over: Cell<usize>,
 }
 
 struct Entry {
@@ -35,6 +36,8 @@ struct Entry {
     /// When it is over, so is all that was dropped before it.
     is_proof: bool,
     outcome: Outcome,
+    /// How many were over before it: a flush overtakes what waits in line.
+    over_at: usize,
 }
 
 /// What kind of write.
@@ -89,7 +92,7 @@ impl Outgoing {
         let is_proof = kind != Kind::Flush || entries.iter().all(|entry| entry.outcome != Outcome::Live);
         let goes_on = matches!(kind, Kind::Given | Kind::GivenParts) && !self.is_limited.get();
         let is_sure = goes_on && is_free(&entries);
-        entries.push(Entry { name, len, kind, is_sure, is_proof, outcome: Outcome::Live });
+        entries.push(Entry { name, len, kind, is_sure, is_proof, outcome: Outcome::Live, over_at: 0 });
         Begun { outgoing: self.clone(), index: entries.len() - 1 }
     }
 
@@ -167,12 +170,11 @@ fn amounts(entries: &[Entry], index: usize, ending: Ending) -> RangeInclusive<us
 
 /// Whether who was told next what became of the dropped ones, was told of no error.
 fn went_well(entries: &[Entry], index: usize) -> bool {
-    let told = entries[index + 1..].iter().find_map(|entry| match entry.outcome {
-        Outcome::Failed => Some(false),
-        Outcome::Done(_) if entry.is_proof => Some(true),
-        _ => None,
-    });
-    told == Some(true)
+    let is_told = |entry: &&Entry| {
+        entry.outcome == Outcome::Failed || entry.is_proof && matches!(entry.outcome, Outcome::Done(_))
+    };
+    let told = entries[index + 1..].iter().filter(is_told).min_by_key(|entry| entry.over_at);
+    told.is_some_and(|told| told.outcome != Outcome::Failed)
 }
 
 /// Whether it was dropped, and no error was told since.
@@ -203,7 +205,9 @@ impl Begun {
     }
 
     fn set(&self, outcome: Outcome) {
-        self.outgoing.entries.borrow_mut()[self.index].outcome = outcome;
+        let entry = &mut self.outgoing.entries.borrow_mut()[self.index];
+        entry.outcome = outcome;
+        entry.over_at = self.outgoing.over.replace(self.outgoing.over.get() + 1);
     }
 }
 

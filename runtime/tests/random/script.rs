@@ -260,7 +260,7 @@ impl Script {
         let dice = &mut dice;
         Script {
             faults: faults(dice),
-            buffers: usize::try_from(dice.between(1, 4)).expect("small"),
+            buffers: [1, 1, 1, 3][usize::try_from(dice.below(4)).expect("small")],
             visitors: dice.some(0, 3, conversation),
             visits: dice.some(0, 2, |dice| (fate(dice), conversation(dice))),
             acceptors: dice.some(1, 2, |dice| dice.some(0, 5, fate)),
