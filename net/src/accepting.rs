@@ -28,16 +28,26 @@ pub(crate) struct Accepting {
     fd: SharedFd,
     /// Taken out while it is polled, since a waker may be anybody's.
     op: Cell<Option<Submit<Accept>>>,
+    /// A connection that another core accepted, for nobody.
+    parked: Cell<Option<(Fd, SocketAddress)>>,
     pause: Cell<Option<Instant>>,
 }
 
 impl Accepting {
     pub fn new(fd: SharedFd) -> Rc<Line<Accepting>> {
-        Line::new(Accepting { fd, op: Cell::new(None), pause: Cell::new(None) })
+        Line::new(Accepting { fd, op: Cell::new(None), parked: Cell::new(None), pause: Cell::new(None) })
+    }
+
+    /// Keeps a connection for the next caller.
+    pub fn park(&self, accepted: Option<(Fd, SocketAddress)>) {
+        self.parked.set(accepted);
     }
 
     /// Waits for a connection. Needs the turn.
     pub async fn accept(&self) -> io::Result<(Fd, SocketAddress)> {
+        if let Some(parked) = self.parked.take() {
+            return Ok(parked);
+        }
         if let Some(pause) = self.pause.get() {
             sleep_until(pause).await;
             self.pause.set(None);
@@ -65,7 +75,11 @@ impl Accepting {
 
     /// Ends what is in flight for the handle, and returns the connection that came all the same. Nobody may be waiting.
     pub async fn end(&self) -> Option<(Fd, SocketAddress)> {
-        self.op.take()?.deadline(now()).await.ok()
+        match self.op.take() {
+            Some(op) => op.deadline(now()).await.ok(),
+            // One that is parked keeps an op from being started.
+            None => self.parked.take(),
+        }
     }
 }
 

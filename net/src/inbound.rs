@@ -118,6 +118,15 @@ impl Inbound {
         parked.bytes
     }
 
+    /// Gives away the error of a receive that nobody waited for, or takes one that was given away.
+    pub fn take_failed(&self) -> Option<io::Error> {
+        self.failed.take()
+    }
+
+    pub fn set_failed(&self, failed: Option<io::Error>) {
+        self.failed.set(failed);
+    }
+
     /// The one place that guesses. A receive that could have brought more has emptied the socket; after the end nothing
     /// needs to be waited for.
     #[inline]

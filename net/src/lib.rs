@@ -44,6 +44,11 @@
 //! Calls on one direction take turns in the order in which they were first polled. A future that has the turn and is
 //! neither polled nor dropped holds up those behind it.
 //!
+//! # Several cores
+//!
+//! A handle stays on the core where it was made. [`TcpStream::detach`] and [`TcpListener::detach`] give what may travel to
+//! another one, and lose nothing of what was received or accepted.
+//!
 //! # How it is built
 //!
 //! ```text
@@ -66,5 +71,6 @@ mod tcp;
 pub use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 pub use crate::address::ToSocketAddrs;
+pub use crate::tcp::detached::{DetachedTcpListener, DetachedTcpStream};
 pub use crate::tcp::listener::{Incoming, TcpListener};
 pub use crate::tcp::stream::TcpStream;

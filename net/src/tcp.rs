@@ -1,5 +1,6 @@
 //! TCP: listeners and streams.
 
+pub(crate) mod detached;
 pub(crate) mod listener;
 pub(crate) mod stream;
 

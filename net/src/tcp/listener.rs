@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use runtime::call;
-use runtime::fd::{Fd, SharedFd};
+use runtime::fd::SharedFd;
 use runtime::op::socket::{End, SocketOption};
 use rustix::net::sockopt;
 
+use super::detached::{DetachedTcpListener, into_fd, into_owned};
 use super::socket;
 use super::stream::TcpStream;
 use crate::accepting::Accepting;
@@ -265,21 +266,54 @@ impl TcpListener {
         Ok((into_owned(fd)?.into(), unread))
     }
 
+    /// Takes it off this core, to be [attached](DetachedTcpListener::attach) on another.
+    ///
+    /// A connection that was accepted and not taken goes along, and is the next `accept`'s there.
+    ///
+    /// # Errors
+    ///
+    /// When a [clone](TcpListener::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated then, and
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the listener as dropping that does.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of the accept in flight.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main(cores = 2)] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let address = listener.local_addr()?;
+    /// let listener = listener.detach().await?;
+    /// let server = runtime::spawn_on(1, || async { listener.attach().accept().await.map(|(_stream, peer)| peer) });
+    /// let client = net::TcpStream::connect(address).await?;
+    /// assert_eq!(server.await??, client.local_addr()?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn detach(self) -> io::Result<DetachedTcpListener> {
+        let TcpListener { fd, accepting } = self;
+        let accepted = if Rc::strong_count(&accepting) == 1 { accepting.end().await } else { None };
+        drop(accepting);
+        Ok(DetachedTcpListener { fd: into_fd(fd)?, accepted })
+    }
+
+    pub(super) fn attached(detached: DetachedTcpListener) -> TcpListener {
+        let listener = TcpListener::new(SharedFd::new(detached.fd));
+        listener.accepting.park(detached.accepted);
+        listener
+    }
+
     /// Ends what is in flight, unless a clone of the handle needs it.
     async fn end(self) -> (SharedFd, Option<TcpStream>) {
         let TcpListener { fd, accepting } = self;
         let is_last = Rc::strong_count(&accepting) == 1;
         let unread = if is_last { accepting.end().await } else { None };
         (fd, unread.map(|(fd, _peer)| TcpStream::new(SharedFd::new(fd))))
-    }
-}
-
-/// The descriptor, or a duplicate where others use it.
-pub(super) fn into_owned(fd: SharedFd) -> io::Result<OwnedFd> {
-    match fd.try_into_fd() {
-        Ok(Fd::Os(fd)) => Ok(fd),
-        Ok(simulated) => SharedFd::new(simulated).os()?.try_clone_to_owned(),
-        Err(shared) => shared.os()?.try_clone_to_owned(),
     }
 }
 

@@ -16,7 +16,7 @@ use runtime::time::{Duration, now};
 use runtime::{call, submit};
 use rustix::net::sockopt;
 
-use super::listener::into_owned;
+use super::detached::{DetachedTcpStream, into_fd, into_owned};
 use super::socket;
 use crate::address::{ToSocketAddrs, on_each};
 use crate::inbound::Inbound;
@@ -375,7 +375,7 @@ impl TcpStream {
     /// # drop(stream); Ok(()) }
     /// ```
     pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Vec<u8>)> {
-        let Ended { fd, unread, written, linger } = self.end().await;
+        let Ended { fd, unread, written, linger, .. } = self.end().await;
         written?;
         let owned = into_owned(fd)?;
         if linger.is_some() {
@@ -384,10 +384,69 @@ impl TcpStream {
         Ok((owned.into(), unread))
     }
 
+    /// Takes it off this core, to be [attached](DetachedTcpStream::attach) on another.
+    ///
+    /// What is in flight ends first; bytes that were received and that no read has taken go along, and so do the timeouts.
+    ///
+    /// # Errors
+    ///
+    /// That of a dropped write, of which nobody has heard yet, after which the connection is closed. When a
+    /// [clone](TcpStream::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated then, and
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection as dropping the handle does.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main(cores = 2)] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// let (stream, _peer) = listener.accept().await?;
+    /// let stream = stream.detach().await?;
+    /// let served = runtime::spawn_on(1, || async { stream.attach()?.write_all(b"from core 1").await });
+    /// let (received, buf) = client.read_owned(vec![0; 32]).await?;
+    /// assert_eq!(&buf[..received], b"from core 1");
+    /// served.await?
+    /// # }
+    /// ```
+    pub async fn detach(self) -> io::Result<DetachedTcpStream> {
+        let read_timeout = self.inbound.get().and_then(|inbound| inbound.limit.get());
+        let write_timeout = self.outbound.get().and_then(|outbound| outbound.limit.get());
+        let Ended { fd, unread, failed, written, linger } = self.end().await;
+        written?;
+        Ok(DetachedTcpStream { fd: into_fd(fd)?, unread, failed, read_timeout, write_timeout, linger })
+    }
+
+    pub(super) fn attached(detached: DetachedTcpStream) -> io::Result<TcpStream> {
+        let DetachedTcpStream { fd, unread, failed, read_timeout, write_timeout, linger } = detached;
+        let stream = TcpStream::new(SharedFd::new(fd));
+        if !unread.is_empty() || failed.is_some() {
+            stream.inbound().park(&unread);
+            stream.inbound().set_failed(failed);
+        }
+        if read_timeout.is_some() {
+            stream.inbound().limit.set(read_timeout)?;
+        }
+        if write_timeout.is_some() {
+            stream.outbound().limit.set(write_timeout)?;
+        }
+        if linger.is_some() {
+            stream.set_linger(linger)?;
+        }
+        Ok(stream)
+    }
+
     /// Waits for ops whose future is gone, and ends what is in flight, unless a clone of the handle needs it.
     async fn end(self) -> Ended {
         let TcpStream { fd, inbound, outbound } = self;
-        let mut ended = Ended { fd, unread: Vec::new(), written: Ok(()), linger: None };
+        let mut ended = Ended { fd, unread: Vec::new(), failed: None, written: Ok(()), linger: None };
         if let Some(outbound) = outbound.into_inner() {
             outbound.settled().await;
             ended.written = outbound.check();
@@ -401,6 +460,7 @@ impl TcpStream {
         if let Some(inbound) = inbound.into_inner() {
             inbound.settled().await;
             ended.unread = inbound.take_all_parked();
+            ended.failed = inbound.take_failed();
             if Rc::strong_count(&inbound) == 1 {
                 inbound.end().await;
             }
@@ -413,6 +473,8 @@ impl TcpStream {
 struct Ended {
     fd: SharedFd,
     unread: Vec<u8>,
+    /// The error of a receive that nobody waited for.
+    failed: Option<io::Error>,
     written: io::Result<()>,
     /// What was set, and was unset so that dropping would not block.
     linger: Option<Duration>,

@@ -3,6 +3,7 @@
 mod closing;
 mod differential;
 mod half_closed;
+mod moving;
 mod nothing_lost;
 mod orphans;
 mod support;

@@ -1,0 +1,92 @@
+//! Connections and listeners on their way from one core to another.
+//!
+//! A handle lives on one core. To move, it is [detached](TcpStream::detach): what is in flight for it ends, and what
+//! nobody has taken yet (bytes, a connection, an error, its timeouts) goes along. What travels is `Send`, and has no core
+//! until it is attached.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use runtime::fd::{Fd, SharedFd};
+use runtime::op::address::SocketAddress;
+
+use super::listener::TcpListener;
+use super::stream::TcpStream;
+
+/// A [`TcpStream`] without a core: what [`TcpStream::detach`] returns. Dropping it closes the connection.
+#[must_use = "dropping it closes the connection"]
+pub struct DetachedTcpStream {
+    pub(super) fd: Fd,
+    /// Received, and taken by no read.
+    pub(super) unread: Vec<u8>,
+    /// The error of a receive that nobody waited for.
+    pub(super) failed: Option<io::Error>,
+    pub(super) read_timeout: Option<Duration>,
+    pub(super) write_timeout: Option<Duration>,
+    /// Not set on the socket meanwhile, so that dropping this does not block.
+    pub(super) linger: Option<Duration>,
+}
+
+impl DetachedTcpStream {
+    /// Makes it a stream of the core that runs here. Reads go on where those of the other core ended.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2), if the stream [lingers](TcpStream::set_linger).
+    ///
+    /// # Examples
+    ///
+    /// See [`TcpStream::detach`].
+    pub fn attach(self) -> io::Result<TcpStream> {
+        TcpStream::attached(self)
+    }
+}
+
+impl fmt::Debug for DetachedTcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DetachedTcpStream").field("fd", &self.fd.borrow()).field("unread", &self.unread.len()).finish()
+    }
+}
+
+/// A [`TcpListener`] without a core: what [`TcpListener::detach`] returns. Dropping it closes the socket.
+#[must_use = "dropping it closes the listener"]
+pub struct DetachedTcpListener {
+    pub(super) fd: Fd,
+    /// A connection that nobody has taken.
+    pub(super) accepted: Option<(Fd, SocketAddress)>,
+}
+
+impl DetachedTcpListener {
+    /// Makes it a listener of the core that runs here.
+    ///
+    /// # Examples
+    ///
+    /// See [`TcpListener::detach`].
+    pub fn attach(self) -> TcpListener {
+        TcpListener::attached(self)
+    }
+}
+
+impl fmt::Debug for DetachedTcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DetachedTcpListener").field("fd", &self.fd.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// The descriptor, or a duplicate where others use it.
+pub(super) fn into_fd(fd: SharedFd) -> io::Result<Fd> {
+    match fd.try_into_fd() {
+        Ok(fd) => Ok(fd),
+        Err(shared) => shared.os()?.try_clone_to_owned().map(Fd::Os),
+    }
+}
+
+/// The same, of the operating system's.
+pub(super) fn into_owned(fd: SharedFd) -> io::Result<OwnedFd> {
+    match into_fd(fd)? {
+        Fd::Os(fd) => Ok(fd),
+        simulated => SharedFd::new(simulated).os()?.try_clone_to_owned(),
+    }
+}
