@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::io;
 use std::time::Instant;
 
-use super::Core;
+use super::{Core, Flights};
 use crate::driver::{Driver, Park};
-use crate::inflight::slots::Key;
+use crate::inflight::slots::{Key, Slots};
 
 /// What has been asked to end.
 #[derive(Default)]
@@ -46,9 +46,11 @@ impl Core {
 
     /// Closes the driver, now that nothing is in flight or all that is was given up: futures of ops may live on.
     pub fn close_driver(&self) {
-        let driver = std::mem::replace(&mut self.ops.flights.borrow_mut().driver, Driver::Ended);
-        // Outside of the borrow: it drops descriptors and closures.
-        drop(driver);
+        let ended = Flights { slots: Slots::new(), driver: Driver::Ended };
+        let flights = self.ops.flights.replace(ended);
+        // Outside of the borrow: it drops descriptors, closures and wakers. Ops that were given up leak.
+        drop(flights);
+        self.ops.cells.release();
     }
 
     /// A line for each op that did not end.

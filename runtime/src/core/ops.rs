@@ -20,7 +20,7 @@ use crate::task::{Notify, contain};
 pub(super) struct Ops {
     /// Of the core, for whoever reads a dump.
     index: usize,
-    cells: Cells,
+    pub cells: Cells,
     pub flights: RefCell<Flights>,
 }
 
