@@ -460,8 +460,5 @@ impl Drop for Runtime {
         }
         first.uninstall();
         self.entered = None;
-        for core in &self.cores {
-            core.close_driver();
-        }
     }
 }

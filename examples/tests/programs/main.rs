@@ -6,8 +6,6 @@
 mod cat;
 mod client;
 mod copy;
-#[path = "../../../runtime/tests/common/denied.rs"]
-mod denied;
 mod directories;
 mod echo;
 mod files;
@@ -18,6 +16,5 @@ mod load;
 mod log;
 mod outside;
 mod program;
-mod refused;
 mod start;
 mod stop;

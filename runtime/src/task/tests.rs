@@ -11,13 +11,20 @@ mod support;
 #[cfg(not(loom))]
 mod threads;
 
-use super::{Site, Tasks};
+use super::{Address, Site, Tasks};
 use crate::inbox::Inbox;
 use std::rc::Rc;
 
 /// A core that somebody must turn by hand.
 fn new_core() -> Rc<Tasks> {
-    Tasks::new(Site::new(), Inbox::new().expect("an eventfd"))
+    reachable_core().0
+}
+
+/// The same, and how tasks are sent to it.
+fn reachable_core() -> (Rc<Tasks>, Address) {
+    let (site, inbox) = (Site::new(), Inbox::new().expect("an eventfd"));
+    let address = Address::new(&site, inbox.clone());
+    (Tasks::new(site, inbox), address)
 }
 
 /// Turns until nobody is ready, and says how many turns it took.

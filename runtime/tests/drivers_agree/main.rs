@@ -11,7 +11,6 @@
 //! | find descriptors and connections of every kind | `scene.rs` |
 
 mod connect;
-mod datagrams;
 mod file;
 mod names;
 mod path;

@@ -4,7 +4,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`
 
-use super::{end, new_core};
+use super::{end, new_core, reachable_core};
 use crate::{
     inbox::Inbox,
     sync::{Arc, AtomicUsize, Ordering},
@@ -261,5 +261,101 @@ fn a_nudge_that_races_with_the_park_is_never_slept_through() {
             }
         }
         sender.join().unwrap();
+    });
+}
+
+/// A task comes from another thread while the core parks. It is not slept through, what the sender wrote into it is seen,
+/// and so is its output by the sender.
+/// Catches: a parcel that is pushed without the bell; a push that does not release, or a drain that does not acquire.
+#[test]
+fn a_task_from_another_thread_is_found_by_a_core_that_is_about_to_park() {
+    model(|| {
+        let (core, address) = reachable_core();
+        let done = Arc::new(AtomicUsize::new(0));
+        let done_there = Arc::clone(&done);
+        let root = core.root();
+        let sender = thread::spawn(move || {
+            let task = address.spawn(move || {
+                let text = String::from("made here");
+                async move {
+                    // Relaxed: the wake makes it visible.
+                    done_there.store(1, Ordering::Relaxed);
+                    root.wake();
+                    text
+                }
+            });
+            assert_eq!(block_on_thread(task).unwrap(), "made here");
+        });
+        block_on(&core, poll_fn(|_| if done.load(Ordering::Relaxed) == 1 { Poll::Ready(()) } else { Poll::Pending }));
+        end(&core);
+        drop(core);
+        sender.join().unwrap();
+    });
+}
+
+/// A task is sent to a core that ends. It runs, or it is cancelled, here or there; what it captured is dropped once.
+/// Catches: `close` without its second look at the tasks that came; a refused parcel that is not cancelled, or whose mail
+/// does not say «gone».
+#[test]
+fn a_task_that_races_with_the_end_of_its_core_runs_or_is_cancelled() {
+    for detaches in [false, true] {
+        model(move || {
+            let (core, address) = reachable_core();
+            let inbox = address.inbox().clone();
+            let captured = Arc::new(());
+            let watch = Arc::clone(&captured);
+            let sender = thread::spawn(move || {
+                let task = address.spawn(move || async move { captured });
+                if detaches {
+                    drop(task);
+                    return None;
+                }
+                Some(block_on_thread(task))
+            });
+            {
+                let _entered = Tasks::enter(&core);
+                super::run(&core);
+            }
+            end(&core);
+            drop(core);
+            match sender.join().unwrap() {
+                Some(Ok(captured)) => drop(captured),
+                Some(Err(error)) => assert!(error.is_cancelled()),
+                None => assert!(detaches),
+            }
+            assert_eq!(Arc::strong_count(&watch), 1, "what was captured is dropped, once");
+            assert_eq!(Arc::strong_count(&inbox), 1, "nobody's cell is left");
+        });
+    }
+}
+
+/// The handle is used while the task is on its way, here on the task's own core, before that has unpacked it.
+/// Catches: `queued` left false in a parcel, so that an abort queues a task that is in no table.
+#[test]
+fn a_handle_that_overtakes_its_task_may_abort_it_on_its_own_core() {
+    model(|| {
+        let (core, address) = reachable_core();
+        let handed = Arc::new(Mutex::new(None));
+        let hands = Arc::clone(&handed);
+        let sender = thread::spawn(move || {
+            let task = address.spawn(|| async { 7 });
+            *hands.lock().unwrap() = Some(task);
+        });
+        {
+            let _entered = Tasks::enter(&core);
+            let early: Option<JoinHandle<i32>> = handed.lock().unwrap().take();
+            if let Some(task) = &early {
+                task.abort();
+                // Before the mail is looked at, as in the middle of a turn.
+                assert!(!core.run_next(), "a core runs what it has not seen");
+            }
+            super::run(&core);
+            drop(early);
+            super::run(&core);
+        }
+        end(&core);
+        drop(core);
+        sender.join().unwrap();
+        drop(handed.lock().unwrap().take());
     });
 }
