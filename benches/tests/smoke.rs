@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use runtime::testing::{Driver, is_here};
+
 fn benches(arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } =
         Command::new(env!("CARGO_BIN_EXE_gimmal-benches")).args(arguments).output().expect("it is built, so it starts");
@@ -17,6 +19,9 @@ fn nanoseconds(line: &str) -> Option<f64> {
 
 #[test]
 fn every_row_measures_all_its_contenders_and_judges_its_targets() {
+    if !is_here(Driver::Ring, "loops on rings written by hand") {
+        return;
+    }
     let rows = benches(&["--list"]);
     let told = benches(&["--tiny", "--rounds", "1"]);
     assert_eq!(rows.lines().count(), 10, "{rows}");
@@ -49,6 +54,9 @@ fn words_choose_rows() {
 
 #[test]
 fn instructions_are_counted_or_it_is_said_why_not() {
+    if !is_here(Driver::Ring, "counting a ring's instructions") {
+        return;
+    }
     let told = benches(&["instructions", "--tiny"]);
     if told.starts_with("skipped: ") {
         println!("{told}");

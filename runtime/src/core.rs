@@ -6,9 +6,8 @@
 //! and then acts.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::io;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -19,18 +18,20 @@ use crate::driver::setup::Feature;
 use crate::driver::simulated::handle::World;
 use crate::driver::{Driver, Park};
 use crate::inbox::Inbox;
-use crate::inflight::held::{Cells, Held, Proof};
-use crate::inflight::slots::{self, Consequence, Key, Orphan, Slots};
+use crate::inflight::slots::Consequence;
 use crate::metrics::Metrics;
 use crate::op::{Op, Reply, Request, StreamOp};
-use crate::task::{Address, Entered, Notify, Site, Tasks, contain};
+use crate::task::{Address, Entered, Notify, Site, Tasks};
 use crate::time::wheel::{TimerKey, Wheel};
 
 mod alarm;
 mod ending;
+mod ops;
 
 pub(crate) use self::alarm::Alarm;
 pub(crate) use self::ending::Told;
+pub(crate) use self::ops::{Flight, Next};
+use self::ops::{Flights, Ops};
 
 thread_local! {
     /// The core that runs on this thread now. Its owner is the `Runtime`: the end of a thread frees nothing here.
@@ -43,8 +44,7 @@ pub(crate) struct Core {
     pub tasks: Rc<Tasks>,
     pub inbox: Arc<Inbox>,
     pub pool: Arc<Pool>,
-    cells: Cells,
-    flights: RefCell<Flights>,
+    ops: Rc<Ops>,
     timers: RefCell<Timers>,
     /// What replies ask for and must not happen under a borrow. Kept for its memory.
     late: Cell<Vec<Consequence>>,
@@ -62,11 +62,6 @@ pub(crate) struct Place {
     /// Below `addresses.len()`.
     pub index: usize,
     pub addresses: Arc<[Address]>,
-}
-
-struct Flights {
-    slots: Slots,
-    driver: Driver,
 }
 
 /// As long as it lives, its core is the current one of this thread.
@@ -87,45 +82,21 @@ struct Timers {
     epoch: Instant,
 }
 
-/// Names an op in flight: its slot, and its core, which it finds without asking the thread.
-pub(crate) struct Flight {
-    key: Key,
-    /// Not kept by this: a future that is forgotten, or lives longer than its runtime, keeps no ring open.
-    core: Weak<Core>,
-}
-
-impl fmt::Debug for Flight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.core.upgrade() {
-            Some(core) => write!(f, "op {:?} of core {}", self.key, core.place.index),
-            None => write!(f, "op {:?} of a core that is gone", self.key),
-        }
-    }
-}
-
-/// What a stream of replies has next.
-pub(crate) enum Next<T> {
-    /// A reply, and how many more are unread.
-    Item(io::Result<Reply>, usize),
-    Last(T, io::Result<Reply>),
-    Nothing,
-}
-
 /// How many operations a task may do inline in one turn: enough for a burst, too few to starve others.
 const INLINE_MAX: u32 = 64;
 
 impl Core {
     pub fn new(site: Site, place: Place, driver: Driver, pool: Arc<Pool>, buffers: usize) -> Rc<Core> {
         let epoch = driver.now();
-        let inbox = place.addresses[place.index].inbox().clone();
+        let index = place.index;
+        let inbox = place.addresses[index].inbox().clone();
         Rc::new(Core {
             place,
             tasks: Tasks::new(site, inbox.clone()),
             alarm: Alarm::new(inbox.clone()),
             inbox,
             pool,
-            cells: Cells::new(),
-            flights: RefCell::new(Flights { slots: Slots::new(), driver }),
+            ops: Rc::new(Ops::new(index, driver)),
             timers: RefCell::new(Timers { wheel: Wheel::new(), epoch }),
             late: Cell::default(),
             inline_left: Cell::new(INLINE_MAX),
@@ -166,66 +137,10 @@ impl Core {
     ///
     /// On another driver than the simulated one.
     pub fn world(&self) -> World {
-        match &self.flights.borrow().driver {
+        match &self.ops.flights.borrow().driver {
             Driver::Simulated(simulated) => simulated.world(),
             other => panic!("there is no simulated world here: this runtime is on the {} driver", other.name()),
         }
-    }
-
-    #[inline]
-    fn start<T: Op>(self: Rc<Core>, op: T, waker: &Waker) -> Flight {
-        let (held, loan) = Held::place(op, &self.cells);
-        let waiter = Notify::of(waker);
-        let mut flights = self.flights.borrow_mut();
-        let key = flights.slots.insert(held, waiter);
-        flights.driver.start(loan.under(key));
-        drop(flights);
-        Flight { key, core: Rc::downgrade(&self) }
-    }
-
-    fn start_stream<T: StreamOp>(self: &Rc<Core>, op: T) -> Flight {
-        let (held, loan) = Held::place(op, &self.cells);
-        let mut flights = self.flights.borrow_mut();
-        let key = flights.slots.insert_stream(held);
-        flights.driver.start(loan.under(key));
-        Flight { key, core: Rc::downgrade(self) }
-    }
-
-    /// Remembers the newest waker, if it is another one than before.
-    fn wait_as(&self, key: Key, waker: &Waker) {
-        let known = match self.flights.borrow_mut().slots.waiter(key) {
-            Some(waiter) => waiter.will_wake(waker),
-            None => true,
-        };
-        if !known {
-            let mut waiter = Notify::of(waker);
-            if let Some(place) = self.flights.borrow_mut().slots.waiter(key) {
-                std::mem::swap(place, &mut waiter);
-            }
-            drop(waiter);
-        }
-    }
-
-    fn cancel(&self, key: Key) {
-        self.flights.borrow_mut().driver.cancel(key);
-    }
-
-    fn orphan(&self, key: Key) {
-        let mut flights = self.flights.borrow_mut();
-        let (orphan, waiter) = flights.slots.orphan(key);
-        if let Orphan::Cancel = orphan {
-            flights.driver.cancel(key);
-        }
-        drop(flights);
-        drop(waiter);
-        if let Orphan::Answered(held, proof, items) = orphan {
-            drop(items);
-            self.abandon(held, proof);
-        }
-    }
-
-    fn abandon(&self, held: Held, proof: Proof) {
-        contain("the `abandon` of an op", || held.abandon(proof, &self.cells));
     }
 
     /// Lets the driver hand over what came, and wait for more if it may; then acts on it.
@@ -236,7 +151,7 @@ impl Core {
     pub fn wait(&self, park: Park) -> io::Result<()> {
         let mut late = self.late.take();
         let waited = {
-            let mut flights = self.flights.borrow_mut();
+            let mut flights = self.ops.flights.borrow_mut();
             let Flights { slots, driver } = &mut *flights;
             driver.wait(park, |event| match slots.deliver(event) {
                 // A task of our own is queued, not run: nothing foreign in that.
@@ -257,7 +172,7 @@ impl Core {
         for consequence in late.drain(..) {
             match consequence {
                 Consequence::Wake(waiter) => self.tasks.notify(waiter),
-                Consequence::Abandon(held, proof) => self.abandon(held, proof),
+                Consequence::Abandon(held, proof) => self.ops.abandon(held, proof),
                 Consequence::Drop(reply) => drop(reply),
                 Consequence::Nothing => {}
             }
@@ -267,11 +182,11 @@ impl Core {
     /// Whether the kernel should hear of what is queued before more tasks run.
     #[inline]
     pub fn is_due(&self) -> bool {
-        self.flights.borrow().driver.is_due()
+        self.ops.flights.borrow().driver.is_due()
     }
 
     pub fn now(&self) -> Instant {
-        self.flights.borrow().driver.now()
+        self.ops.flights.borrow().driver.now()
     }
 
     /// Wakes whose time has come, and tells when the next may be due. Reads the clock only if there is a timer.
@@ -301,7 +216,7 @@ impl Core {
     }
 
     pub fn metrics(&self) -> Metrics {
-        let flights = self.flights.borrow();
+        let flights = self.ops.flights.borrow();
         let tasks = self.tasks.counters();
         let driver = flights.driver.counters();
         let pool = self.pool.counters();
@@ -341,25 +256,6 @@ fn no_runtime() -> ! {
     panic!("no runtime on this thread: call this within `Runtime::block_on` or `#[runtime::main]`")
 }
 
-#[cold]
-fn wrong_runtime() -> ! {
-    panic!("an op of one runtime is polled under another: handles and their ops stay on the core where they began")
-}
-
-#[cold]
-fn ended_runtime() -> ! {
-    panic!("an op of a runtime that has ended is polled")
-}
-
-/// The core that runs on this thread, counted.
-#[inline]
-fn current() -> Rc<Core> {
-    match CURRENT.with(|current| current.borrow().clone()) {
-        Some(core) => core,
-        None => no_runtime(),
-    }
-}
-
 #[inline]
 fn with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> R {
     CURRENT.with(|current| match &*current.borrow() {
@@ -375,84 +271,18 @@ fn try_with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
 
 #[inline]
 pub(crate) fn start<T: Op>(op: T, waker: &Waker) -> Flight {
-    current().start(op, waker)
+    // Counted, since placing an op runs foreign code.
+    with(|core| core.ops.clone()).start(op, waker)
 }
 
 pub(crate) fn start_stream<T: StreamOp>(op: T) -> Flight {
-    with(|core| core.start_stream(op))
-}
-
-impl Flight {
-    /// Gives the op and its reply, if that came, to `settle`; otherwise the newest waker is remembered.
-    #[inline]
-    pub fn settle<T: Op, R>(&self, waker: &Waker, settle: impl FnOnce(T, io::Result<Reply>) -> R) -> Option<R> {
-        let core = self.core();
-        let answered = core.flights.borrow_mut().slots.poll(self.key);
-        match answered {
-            Some((held, proof)) => Some(held.settle(proof, &core.cells, settle)),
-            None => {
-                must_be_here(&core);
-                core.wait_as(self.key, waker);
-                None
-            }
-        }
-    }
-
-    pub fn next_reply<T: StreamOp>(&self, waker: &Waker) -> Next<T> {
-        let core = self.core();
-        must_be_here(&core);
-        let reader = Notify::of(waker);
-        let mut flights = core.flights.borrow_mut();
-        match flights.slots.next(self.key) {
-            slots::Next::Item(reply) => {
-                let unread = flights.slots.unread(self.key);
-                Next::Item(reply, unread)
-            }
-            slots::Next::Last(held, proof) => {
-                drop(flights);
-                held.settle(proof, &core.cells, Next::Last)
-            }
-            slots::Next::Nothing => {
-                let before = flights.slots.set_reader(self.key, reader);
-                drop(flights);
-                drop(before);
-                Next::Nothing
-            }
-        }
-    }
-
-    /// Asks for an early reply. It comes all the same.
-    pub fn cancel(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.cancel(self.key);
-        }
-    }
-
-    /// Nobody waits for the reply any more. Nothing is left to do when the runtime has ended: its ops have ended with it.
-    pub fn orphan(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.orphan(self.key);
-        }
-    }
-
-    #[inline]
-    fn core(&self) -> Rc<Core> {
-        self.core.upgrade().unwrap_or_else(|| ended_runtime())
-    }
-}
-
-fn must_be_here(own: &Rc<Core>) {
-    with(|core| {
-        if !Rc::ptr_eq(core, own) {
-            wrong_runtime()
-        }
-    });
+    with(|core| core.ops.clone()).start_stream(op)
 }
 
 /// Does a request now, without waiting.
 #[inline]
 pub(crate) fn call(request: &mut Request<'_>) -> io::Result<Reply> {
-    with(|core| core.flights.borrow_mut().driver.call(request)).map_err(io::Error::from)
+    with(|core| core.ops.flights.borrow_mut().driver.call(request)).map_err(io::Error::from)
 }
 
 /// Spends one of the inline operations that the task may do in this turn. `false`: let others have theirs.
@@ -469,14 +299,14 @@ pub(crate) fn spend_inline() -> bool {
 
 /// Whether this core's driver serves what only newer kernels' rings have.
 pub(crate) fn offers(feature: Feature) -> bool {
-    with(|core| core.flights.borrow().driver.offers(feature))
+    with(|core| core.ops.flights.borrow().driver.offers(feature))
 }
 
 /// Whether plain system calls reach the kernel that this core's program runs on. A simulated one lists `what` it was to be
 /// passed by with.
 pub(crate) fn may_pass(what: &str) -> bool {
-    with(|core| match &core.flights.borrow().driver {
-        Driver::Ring(_) | Driver::Fallback(_) => true,
+    with(|core| match &core.ops.flights.borrow().driver {
+        Driver::Ring(_) | Driver::Fallback(_) | Driver::Ended => true,
         Driver::Simulated(simulated) => {
             simulated.world().note_unsupported(what);
             false

@@ -14,6 +14,8 @@
 use std::io;
 use std::time::Instant;
 
+use rustix::io::Errno;
+
 use crate::inflight::held::Lent;
 use crate::inflight::slots::{Event, Key};
 use crate::op::{Answered, Request};
@@ -29,6 +31,8 @@ pub(crate) enum Driver {
     Ring(ring::Ring),
     Fallback(fallback::Fallback),
     Simulated(simulated::Simulated),
+    /// Its runtime has ended. Futures of ops may still be there.
+    Ended,
 }
 
 /// How long [`Driver::wait`] may wait.
@@ -62,6 +66,8 @@ impl Driver {
             Driver::Ring(ring) => ring.start(lent),
             Driver::Fallback(fallback) => fallback.start(lent),
             Driver::Simulated(simulated) => simulated.start(lent),
+            // The op leaks: its cell can only be opened by an answer.
+            Driver::Ended => drop(lent),
         }
     }
 
@@ -70,6 +76,7 @@ impl Driver {
             Driver::Ring(ring) => ring.cancel(key),
             Driver::Fallback(fallback) => fallback.cancel(key),
             Driver::Simulated(simulated) => simulated.cancel(key),
+            Driver::Ended => {}
         }
     }
 
@@ -86,6 +93,7 @@ impl Driver {
             Driver::Ring(ring) => ring.wait(park, events),
             Driver::Fallback(fallback) => fallback.wait(park, events),
             Driver::Simulated(simulated) => simulated.wait(park, events),
+            Driver::Ended => Ok(()),
         }
     }
 
@@ -95,6 +103,7 @@ impl Driver {
         match self {
             Driver::Ring(_) | Driver::Fallback(_) => request.call(),
             Driver::Simulated(simulated) => simulated.call(request),
+            Driver::Ended => Err(Errno::BADF),
         }
     }
 
@@ -102,7 +111,7 @@ impl Driver {
     #[inline]
     pub fn now(&self) -> Instant {
         match self {
-            Driver::Ring(_) | Driver::Fallback(_) => Instant::now(),
+            Driver::Ring(_) | Driver::Fallback(_) | Driver::Ended => Instant::now(),
             Driver::Simulated(simulated) => simulated.now(),
         }
     }
@@ -112,7 +121,7 @@ impl Driver {
     pub fn is_due(&self) -> bool {
         match self {
             Driver::Ring(ring) => ring.is_due(),
-            Driver::Fallback(_) | Driver::Simulated(_) => false,
+            Driver::Fallback(_) | Driver::Simulated(_) | Driver::Ended => false,
         }
     }
 
@@ -121,6 +130,7 @@ impl Driver {
             Driver::Ring(ring) => ring.counters(),
             Driver::Fallback(fallback) => fallback.counters(),
             Driver::Simulated(simulated) => simulated.counters(),
+            Driver::Ended => Counters::default(),
         }
     }
 
@@ -128,7 +138,7 @@ impl Driver {
     pub fn offers(&self, feature: setup::Feature) -> bool {
         match self {
             Driver::Ring(ring) => ring.features().has(feature),
-            Driver::Fallback(_) | Driver::Simulated(_) => true,
+            Driver::Fallback(_) | Driver::Simulated(_) | Driver::Ended => true,
         }
     }
 
@@ -138,6 +148,7 @@ impl Driver {
             Driver::Ring(_) => "ring",
             Driver::Fallback(_) => "fallback",
             Driver::Simulated(_) => "simulated",
+            Driver::Ended => "ended",
         }
     }
 }

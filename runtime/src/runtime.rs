@@ -460,5 +460,8 @@ impl Drop for Runtime {
         }
         first.uninstall();
         self.entered = None;
+        for core in &self.cores {
+            core.close_driver();
+        }
     }
 }

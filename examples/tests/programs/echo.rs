@@ -15,7 +15,7 @@ fn echo(arguments: &[&str]) -> Command {
 }
 
 /// Sends it all while it reads what comes back, and closes one side in the end.
-fn converse(address: SocketAddr, sent: &[u8]) -> Vec<u8> {
+pub fn converse(address: SocketAddr, sent: &[u8]) -> Vec<u8> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut received = Vec::new();

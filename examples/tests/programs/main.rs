@@ -6,6 +6,8 @@
 mod cat;
 mod client;
 mod copy;
+#[path = "../../../runtime/tests/common/denied.rs"]
+mod denied;
 mod directories;
 mod echo;
 mod files;
@@ -16,5 +18,6 @@ mod load;
 mod log;
 mod outside;
 mod program;
+mod refused;
 mod start;
 mod stop;

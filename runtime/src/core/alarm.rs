@@ -67,7 +67,7 @@ impl Core {
 
     /// A line for each thing that is there.
     pub fn describe(&self) -> Vec<String> {
-        let mut lines = self.flights.borrow().slots.describe();
+        let mut lines = self.ops.flights.borrow().slots.describe();
         let of = if self.place.addresses.len() == 1 { String::new() } else { format!(" of core {}", self.place.index) };
         lines.push(format!("tasks{of}: {} alive, {} ready", self.tasks.alive(), self.tasks.ready()));
         lines.push(format!("timers{of}: {}", self.timers.borrow().wheel.len()));

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::io;
 use std::time::Instant;
 
-use super::Core;
-use crate::driver::Park;
-use crate::inflight::slots::Key;
+use super::{Core, Flights};
+use crate::driver::{Driver, Park};
+use crate::inflight::slots::{Key, Slots};
 
 /// What has been asked to end.
 #[derive(Default)]
@@ -17,14 +17,14 @@ impl Core {
     /// kept beyond the runtime end here too. Tells how many have not ended.
     pub fn ask_for_the_end(&self, told: &mut Told) -> usize {
         // In each round those that are new: what an op's `abandon` starts must end too.
-        let keys = self.flights.borrow().slots.keys();
+        let keys = self.ops.flights.borrow().slots.keys();
         for key in keys {
             if told.0.insert(key) {
-                self.orphan(key);
-                self.cancel(key);
+                self.ops.orphan(key);
+                self.ops.cancel(key);
             }
         }
-        self.flights.borrow().slots.unanswered()
+        self.ops.flights.borrow().slots.unanswered()
     }
 
     /// Waits for replies, until `deadline` at most.
@@ -44,8 +44,17 @@ impl Core {
         }
     }
 
+    /// Closes the driver, now that nothing is in flight or all that is was given up: futures of ops may live on.
+    pub fn close_driver(&self) {
+        let ended = Flights { slots: Slots::new(), driver: Driver::Ended };
+        let flights = self.ops.flights.replace(ended);
+        // Outside of the borrow: it drops descriptors, closures and wakers. Ops that were given up leak.
+        drop(flights);
+        self.ops.cells.release();
+    }
+
     /// A line for each op that did not end.
     pub fn left(&self) -> Vec<String> {
-        self.flights.borrow().slots.describe()
+        self.ops.flights.borrow().slots.describe()
     }
 }

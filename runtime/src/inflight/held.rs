@@ -399,14 +399,21 @@ impl FreeList {
     }
 }
 
-impl Drop for Cells {
-    fn drop(&mut self) {
+impl Cells {
+    /// Gives the memory of the cells that are free back to the allocator.
+    pub fn release(&self) {
         for (class, list) in self.free.iter().enumerate() {
             while let Some(block) = list.pop() {
                 // SAFETY: `free` wants an unused block and its layout: it was in the list of this class.
                 unsafe { free(block, block_layout(class)) };
             }
         }
+    }
+}
+
+impl Drop for Cells {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

@@ -178,8 +178,10 @@ impl Slots {
                 if let State::Free(next) = slot.state {
                     self.first_free = next;
                 }
+                slot.generation = generation;
                 // A free slot holds nothing to drop, which the compiler does not see.
-                std::mem::forget(std::mem::replace(slot, Slot { generation, state, held: Some(held) }));
+                std::mem::forget(std::mem::replace(&mut slot.state, state));
+                slot.held = Some(held);
                 Key::new(index, generation)
             }
             None => self.insert_new(Slot { generation, state, held: Some(held) }),
@@ -278,14 +280,18 @@ impl Slots {
     /// If there is no such op: the runtime that it belonged to has ended.
     #[inline]
     pub fn poll(&mut self, key: Key) -> Option<(Held, Proof)> {
-        match self.get(key).map(|slot| &slot.state) {
-            Some(State::Done(_)) => match self.remove(key) {
-                (State::Done(proof), held) => Some((held, proof)),
-                _ => unreachable!("it was done"),
-            },
-            Some(_) => None,
-            None => panic!("an op of a runtime that has ended is polled"),
+        let first_free = self.first_free;
+        let Some(slot) = self.get(key) else { panic!("an op of a runtime that has ended is polled") };
+        if !matches!(slot.state, State::Done(_)) {
+            return None;
         }
+        // As `remove`, which the compiler makes more of than there is.
+        let state = std::mem::replace(&mut slot.state, State::Free(first_free));
+        slot.generation = 0;
+        let (State::Done(proof), Some(held)) = (state, slot.held.take()) else { unreachable!("it was done") };
+        self.first_free = key.index() as u32;
+        self.len -= 1;
+        Some((held, proof))
     }
 
     /// Who waits for the reply, to compare and replace. `None` when nobody can.

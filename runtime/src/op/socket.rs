@@ -201,17 +201,17 @@ impl<'a> SocketRequest<'a> {
 
     /// Never blocks. Who wants all gets what there is, and asks for the rest when there is more.
     pub(super) fn attempt(&mut self) -> Attempt {
-        let len = match self {
-            SocketRequest::Recv { buf, flags, .. }
+        let (fd, len) = match self {
+            SocketRequest::Recv { fd, buf, flags, .. }
                 if flags.contains(RecvFlags::WAITALL) && !flags.contains(RecvFlags::PEEK) =>
             {
-                buf.len()
+                (*fd, buf.len())
             }
-            SocketRequest::Send { buf, whole: true, .. } => buf.len(),
-            _ => 0,
+            SocketRequest::Send { fd, buf, whole: true, .. } => (*fd, buf.len()),
+            _ => return Attempt::from(retry_on_intr(|| self.call())),
         };
         match retry_on_intr(|| self.call()) {
-            Ok(Reply::Count(moved)) if 0 < moved && moved < len => {
+            Ok(Reply::Count(moved)) if 0 < moved && moved < len && is_stream(fd) => {
                 self.skip(moved);
                 Attempt::Moved(moved)
             }
@@ -318,11 +318,25 @@ fn is_listening(fd: FdRef<'_>) -> bool {
     fd.os().and_then(sockopt::socket_acceptconn).unwrap_or(false)
 }
 
+/// Whether there is more to wait for: a datagram is all there is of it.
+fn is_stream(fd: FdRef<'_>) -> bool {
+    fd.os().and_then(sockopt::socket_type).is_ok_and(|kind| kind == SocketType::STREAM)
+}
+
+/// What accept(2) says of what does not listen.
+fn why_not_accepted(fd: FdRef<'_>) -> Errno {
+    match fd.os().and_then(sockopt::socket_type) {
+        Ok(SocketType::STREAM | SocketType::SEQPACKET) => Errno::INVAL,
+        Ok(_) => Errno::OPNOTSUPP,
+        Err(error) => error,
+    }
+}
+
 /// Takes a connection that is there. A blocking listener must not block us: another process may have been faster than our
 /// poll, so the listener is asked once more, and the rest of the race (one system call wide) is left to the caller.
 fn accept(fd: FdRef<'_>, peer: Option<&mut SocketAddress>) -> Answered {
     match ready::poll_now(fd, Interest::READABLE) {
-        Err(Errno::AGAIN) if !is_listening(fd) => return Err(Errno::INVAL),
+        Err(Errno::AGAIN) if !is_listening(fd) => return Err(why_not_accepted(fd)),
         readable => readable?,
     };
     let fd = fd.os()?;

@@ -192,6 +192,8 @@ impl Start {
         if catch_unwind(AssertUnwindSafe(|| executor::end(std::slice::from_ref(&core), within))).is_err() {
             tracing::error!("core {index} panicked as it ended; what it had is leaked");
             std::mem::forget(core.clone());
+        } else {
+            core.close_driver();
         }
     }
 }

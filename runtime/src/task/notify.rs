@@ -36,5 +36,5 @@ impl Notify {
 /// The task that this waker wakes, if it is one of the core that runs here and now.
 #[inline]
 fn own_task(waker: &Waker) -> Option<TaskId> {
-    Tasks::current_is(core_of(waker)?)?.id_of(waker)
+    Tasks::ask_current(core_of(waker)?, |tasks| tasks.id_of(waker))
 }

@@ -113,6 +113,18 @@ impl Tasks {
         })
     }
 
+    /// Asks the tasks of core `id`, if they are those of the core that runs on this thread now, and not closed. `ask` runs
+    /// nothing foreign.
+    #[inline]
+    pub(super) fn ask_current<R>(id: u64, ask: impl FnOnce(&Tasks) -> Option<R>) -> Option<R> {
+        CURRENT.with(|current| {
+            if current.id.get() != id {
+                return None;
+            }
+            ask(current.tasks.borrow().as_ref().filter(|tasks| !tasks.closed.get())?)
+        })
+    }
+
     /// Takes a future on. It is polled when its turn comes, not before this returns.
     ///
     /// # Panics
@@ -180,10 +192,13 @@ impl Tasks {
         match waiting {
             Notify::Task(TaskId::ROOT) => self.enqueue(self.root.clone()),
             Notify::Task(id) => {
-                let task = self.table.borrow().get(id.slot()).filter(|task| task.id() == id).cloned();
+                let table = self.table.borrow();
                 // Otherwise it is over: nobody is there to be told.
-                if let Some(task) = task {
-                    self.enqueue(task);
+                if let Some(task) = table.get(id.slot()).filter(|task| task.id() == id)
+                    && !task.is_done()
+                    && task.enqueue()
+                {
+                    self.queue.borrow_mut().push_back(task.clone());
                 }
             }
             Notify::Waker(waker) => contain("a waker", || waker.wake()),

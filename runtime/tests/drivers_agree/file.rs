@@ -61,13 +61,23 @@ fn is_file(kind: &str) -> bool {
 }
 
 const AT_A_PLACE_OF_A_STREAM: Either = Either {
-    among: &["NotSeekable", "NotConnected", "BrokenPipe", "ConnectionReset", "waits", "0, ", "5, ", "7, "],
+    among: &[
+        "NotSeekable",
+        "NotConnected",
+        "BrokenPipe",
+        "ConnectionReset",
+        "waits",
+        "0, ",
+        "5, ",
+        "7, ",
+        "Uncategorized: Destination address required",
+    ],
     says: "what has no places: ESPIPE of pread(2) and pwrite(2), or as at the cursor, since a ring takes no heed of the \
            place (io_uring_enter(2) wants 0 or -1 there)",
 };
 
 const NOTHING_TO_A_STREAM: Either = Either {
-    among: &["BrokenPipe", "ConnectionReset", "0, "],
+    among: &["BrokenPipe", "ConnectionReset", "0, ", "Uncategorized: Destination address required"],
     says: "no bytes written to a stream: «the results are not specified», write(2)",
 };
 

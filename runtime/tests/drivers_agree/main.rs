@@ -11,6 +11,7 @@
 //! | find descriptors and connections of every kind | `scene.rs` |
 
 mod connect;
+mod datagrams;
 mod file;
 mod names;
 mod path;

@@ -32,7 +32,7 @@ pub const LOOPBACK_6: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr
 async fn makes_sockets_of_every_family(scene: Scene) {
     let families =
         [("inet", AddressFamily::INET), ("inet6", AddressFamily::INET6), ("no family", AddressFamily::from_raw(250))];
-    let types = [("stream", SocketType::STREAM), ("no type", SocketType::from_raw(9))];
+    let types = [("stream", SocketType::STREAM), ("datagram", SocketType::DGRAM), ("no type", SocketType::from_raw(9))];
     let protocols = [("the usual protocol", None), ("TCP", Some(ipproto::TCP)), ("UDP", Some(ipproto::UDP))];
     for (family_name, family) in families {
         for (type_name, kind) in types {

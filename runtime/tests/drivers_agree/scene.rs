@@ -209,6 +209,21 @@ pub async fn pair() -> (SharedFd, SharedFd) {
     (client, SharedFd::new(server))
 }
 
+pub fn udp() -> SharedFd {
+    SharedFd::new(call::socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket"))
+}
+
+/// Two sockets of datagrams that speak with each other alone.
+pub async fn datagram_pair() -> (SharedFd, SharedFd) {
+    let (one, other) = (udp(), udp());
+    for fd in [&one, &other] {
+        call::bind(fd, LOOPBACK).expect("a free port");
+    }
+    submit(connect(&one, local(&other))).await.expect("datagrams need nobody");
+    submit(connect(&other, local(&one))).await.expect("datagrams need nobody");
+    (one, other)
+}
+
 /// One descriptor of each kind that the kernel tells apart, and the far sides that keep them so.
 pub struct Kinds {
     pub all: Vec<(&'static str, SharedFd)>,
@@ -242,7 +257,23 @@ impl Kinds {
         all.push(("listener where somebody waits", busy));
         far.push(client);
         Kinds::add_streams(&mut all, &mut far).await;
+        Kinds::add_datagrams(&mut all, &mut far).await;
         Kinds { all, _far: far }
+    }
+
+    async fn add_datagrams(all: &mut Vec<(&'static str, SharedFd)>, far: &mut Vec<SharedFd>) {
+        all.push(("fresh socket of datagrams", udp()));
+        let bound = udp();
+        call::bind(&bound, LOOPBACK).expect("a free port");
+        all.push(("bound socket of datagrams", bound));
+        let (ours, theirs) = datagram_pair().await;
+        all.push(("connected socket of datagrams", ours));
+        far.push(theirs);
+        let (ours, theirs) = datagram_pair().await;
+        submit(send(&theirs, b"hello")).await.expect("there is room");
+        is_ready(&ours, Interest::READABLE).await.expect("it came");
+        all.push(("socket with a datagram", ours));
+        far.push(theirs);
     }
 
     async fn add_streams(all: &mut Vec<(&'static str, SharedFd)>, far: &mut Vec<SharedFd>) {

@@ -9,6 +9,11 @@ use runtime::time::now;
 use runtime::{call, spawn, submit, yield_now};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
+use crate::datagrams::{
+    a_datagram_that_nobody_takes_is_told_later, datagrams_end_when_they_are_shut_down,
+    datagrams_keep_their_bounds_and_their_order, hears_only_of_whom_it_is_connected_to,
+    refuses_datagrams_that_are_too_long, waits_for_a_datagram,
+};
 use crate::file::random;
 use crate::row;
 use crate::scene::{
@@ -22,9 +27,11 @@ pub fn rows() -> Vec<Row> {
     vec![
         row!("Recv": receives_on_every_kind_of_descriptor, waits_for_bytes_or_the_end, takes_what_fits,
             looks_without_taking, wants_all_or_what_there_is, a_broken_connection_is_told_once,
-            a_deadline_loses_no_byte, refuses_an_empty_buffer),
+            a_deadline_loses_no_byte, refuses_an_empty_buffer, waits_for_a_datagram, hears_only_of_whom_it_is_connected_to),
         row!("Send": sends_on_every_kind_of_descriptor, sends_all_of_a_million_bytes, sends_nothing,
-            sends_what_there_is_room_for, talks_back_and_forth, an_end_does_not_stop_the_other_direction),
+            sends_what_there_is_room_for, talks_back_and_forth, an_end_does_not_stop_the_other_direction,
+            datagrams_keep_their_bounds_and_their_order, a_datagram_that_nobody_takes_is_told_later,
+            refuses_datagrams_that_are_too_long, datagrams_end_when_they_are_shut_down),
         row!("call::try_recv": tries_to_receive_on_every_kind_of_descriptor, takes_what_has_come),
         row!("call::try_send": tries_to_send_on_every_kind_of_descriptor, fills_the_room_and_then_would_block),
     ]

@@ -17,7 +17,7 @@
 //! # What it has been seen to find
 //!
 //! `mutations/` holds these as patches; `.ci/mutations` applies each to a copy and expects the programs to notice within
-//! 1,000 seeds. The seeds below are the first that did.
+//! 1,000 seeds. The seeds below are the first that did, give or take what runs beside them.
 //!
 //! | mutation | seed | what was noticed |
 //! | --- | --- | --- |
@@ -31,7 +31,7 @@
 //! | teardown: nobody waits for the last replies | 9 | a request is never answered |
 //! | teardown: ops whose futures were forgotten are left out | 0 | a descriptor is left |
 //! | abandon: a dropped receive's bytes are not parked | 4 | a byte is not what was sent |
-//! | abandon: a dropped send that came back short ends there | 197 | bytes of a dropped write are missing outside |
+//! | abandon: a dropped send that came back short ends there | 160 | bytes of a dropped write are missing outside |
 //! | abandon: a dropped read at the cursor is not undone | 1 | a byte is not what the file holds |
 //! | abandon: a dropped write to a file that came back short ends there | 8 | what was synced is not on the disk |
 //! | re-arm: an accept in flight goes with its future | 0 | an op is left that nobody knows |
@@ -58,6 +58,7 @@ mod verdict;
 mod watched;
 
 use std::io::Write;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -77,6 +78,9 @@ const SEEDS: u64 = 400;
 /// From so many on, each cell of the matrix that can be must have been reached.
 const SEEDS_FOR_ALL_CELLS: u64 = 10_000;
 
+/// Each so many'th program is run twice, and must do the same: otherwise no failure could be replayed.
+const REPLAYED: u64 = 20;
+
 /// One program takes milliseconds. If one takes so long, it spins.
 const PROGRAM_MAX: Duration = Duration::from_secs(30);
 
@@ -90,11 +94,11 @@ fn whatever_the_kernel_does_and_whoever_goes_nothing_is_lost_doubled_or_left() {
         return worker.run(seed);
     }
     let began = Instant::now();
-    let seeds = number("GIMMAL_SEEDS").unwrap_or(SEEDS);
-    let matrix = run_all(seeds);
-    println!("{seeds} programs in {:?}", began.elapsed());
+    let seeds = seeds();
+    let matrix = run_all(seeds.clone());
+    println!("the programs of seeds {seeds:?} in {:?}", began.elapsed());
     matrix.print();
-    if seeds >= SEEDS_FOR_ALL_CELLS {
+    if seeds.end - seeds.start >= SEEDS_FOR_ALL_CELLS {
         assert_eq!(matrix.missed(), [""; 0], "cells that can be, and were not reached");
     }
 }
@@ -103,16 +107,27 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number, not {value}")))
 }
 
-/// Runs the programs of the seeds from 0 up, on a thread for each processor.
-fn run_all(seeds: u64) -> Matrix {
-    let shared = Shared::default();
+/// As `#[runtime::test]` reads them: how many, or from which up to which.
+fn seeds() -> Range<u64> {
+    let Ok(wanted) = std::env::var("GIMMAL_SEEDS") else { return 0..SEEDS };
+    let range = match wanted.split_once("..") {
+        Some((from, to)) => from.parse().ok().zip(to.parse().ok()).map(|(from, to)| from..to),
+        None => wanted.parse().ok().map(|many| 0..many),
+    };
+    range.unwrap_or_else(|| panic!("GIMMAL_SEEDS={wanted}: it is how many seeds, or a range such as 1000..6000"))
+}
+
+/// Runs the programs of these seeds, on a thread for each processor.
+fn run_all(seeds: Range<u64>) -> Matrix {
+    let shared = Shared { next: AtomicU64::new(seeds.start), has_failed: AtomicBool::new(false) };
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let beats: Vec<Beat> = (0..workers).map(|_| Beat::default()).collect();
     let (done, is_done) = channel();
     thread::scope(|scope| {
         for beat in &beats {
             let (shared, done) = (&shared, done.clone());
-            scope.spawn(move || work(seeds, shared, beat, &done));
+            let end = seeds.end;
+            scope.spawn(move || work(end, shared, beat, &done));
         }
         drop(done);
         let matrix = gather(&is_done, &beats);
@@ -121,7 +136,6 @@ fn run_all(seeds: u64) -> Matrix {
     })
 }
 
-#[derive(Default)]
 struct Shared {
     next: AtomicU64,
     has_failed: AtomicBool,
@@ -138,12 +152,12 @@ struct Beat {
     begun: AtomicU64,
 }
 
-fn work(seeds: u64, shared: &Shared, beat: &Beat, done: &Sender<Matrix>) {
+fn work(end: u64, shared: &Shared, beat: &Beat, done: &Sender<Matrix>) {
     let mut worker = Worker::default();
     worker.warm_up();
     while !shared.has_failed.load(Ordering::Relaxed) {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
-        if seed >= seeds {
+        if seed >= end {
             break;
         }
         beat.seed.store(seed, Ordering::Relaxed);
@@ -201,6 +215,13 @@ impl Worker {
         let failing = Failing(seed);
         let run = program::run(seed);
         assert!(run.complaints.is_empty(), "seed {seed}, {} steps:\n  {}", run.steps, run.complaints.join("\n  "));
+        if seed.is_multiple_of(REPLAYED) {
+            let again = program::run(seed);
+            assert!(
+                (again.steps, &again.cells) == (run.steps, &run.cells),
+                "seed {seed} is not the same program twice"
+            );
+        }
         std::mem::forget(failing);
         self.matrix.add(&run.cells);
     }

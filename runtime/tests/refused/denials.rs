@@ -66,9 +66,34 @@ fn where_io_uring_is_denied_the_fallback_serves_and_one_warning_says_why() {
         assert_eq!(runtime.block_on(async { runtime::metrics().driver }), "fallback");
         echo(&runtime);
         drop(runtime);
+        assert_eq!(heard::lines_with(None, &["ERROR"]), [""; 0], "a denial is no error");
         let heard = heard::lines_with(None, &["WARN"]);
         assert_eq!(heard.len(), 1, "{heard:#?}");
         assert!(heard[0].starts_with("WARN no io_uring, so epoll and a thread pool serve instead: "), "{heard:#?}");
+        assert_names_the_cause(&heard[0], denial);
+    });
+}
+
+/// The driver is chosen once, by the first core; the others get what it got.
+///
+/// Catches: a warning a core; a core that has another driver than the first.
+#[test]
+fn all_cores_have_the_driver_of_the_first_and_one_warning_is_told_for_all() {
+    const TEST: &str = "all_cores_have_the_driver_of_the_first_and_one_warning_is_told_for_all";
+    under_each_denial(TEST, &[], |denial| {
+        heard::listen();
+        let runtime = Builder::new().cores(3).build().unwrap();
+        let drivers = runtime.block_on(async {
+            let mut drivers = Vec::new();
+            for core in runtime::on_each_core(|| async { runtime::metrics().driver }) {
+                drivers.push(core.await.unwrap());
+            }
+            drivers
+        });
+        assert_eq!(drivers, ["fallback"; 3]);
+        drop(runtime);
+        let heard = heard::lines_with(None, &["WARN"]);
+        assert_eq!(heard.len(), 1, "{heard:#?}");
         assert_names_the_cause(&heard[0], denial);
     });
 }

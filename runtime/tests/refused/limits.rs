@@ -82,6 +82,28 @@ fn under_64_kib_the_first_rings_are_smaller_and_the_last_error_names_memlock_and
     );
 }
 
+/// Catches: an error that names one ring's memory where several are wanted; a core that falls back beside others on rings.
+#[test]
+fn an_error_of_one_core_names_the_memory_of_all() {
+    const TEST: &str = "limits::an_error_of_one_core_names_the_memory_of_all";
+    let Some(_alone) = memory(TEST) else { return };
+    in_a_child(
+        TEST,
+        "8 cores under 64 KiB",
+        |_| (),
+        || {
+            lower_memlock(64);
+            let Err(error) = Builder::new().cores(8).build() else {
+                println!("skipped: this kernel does not count the memory of rings");
+                return;
+            };
+            let sums = "8 cores take 84 KiB each, 672 KiB in all, 96 KiB at the least, and the limit is 64 KiB";
+            assert!(error.to_string().contains(sums), "{error}");
+            assert!(error.to_string().contains("raise RLIMIT_MEMLOCK to 672 KiB"), "{error}");
+        },
+    );
+}
+
 /// Makes up to `most` runtimes, each on a thread of its own; all serve, and stay, until one is refused.
 fn runtimes_side_by_side(most: usize) -> (usize, Option<io::Error>) {
     let runtime = match Builder::new().build() {

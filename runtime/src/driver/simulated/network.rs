@@ -4,7 +4,7 @@
 //! speak the same protocol. What travels takes time: a SYN, a piece of a stream, a reset is a [`Happening`] on the
 //! network's agenda. What outside sockets are sent arrives at once, so that a test sees all that the program sent.
 //!
-//! Not modelled: datagrams, unix sockets, IPv4 through IPv6 sockets, TIME_WAIT, urgent data.
+//! Not modelled: unix sockets, datagrams to who is not connected, IPv4 through IPv6 sockets, TIME_WAIT, urgent data.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,10 +14,12 @@ use rustix::net::AddressFamily;
 
 use super::random::Random;
 
+mod datagrams;
 mod names;
 mod stream;
 mod wire;
 
+use datagrams::{Datagrams, Travelling};
 use stream::Stream;
 
 pub(super) type SocketId = u64;
@@ -35,6 +37,10 @@ pub(super) struct Network {
     happenings: u64,
     /// Where the search for a free port goes on.
     port: u16,
+    /// Those on their way, in the order in which they arrive.
+    datagrams: VecDeque<Travelling>,
+    /// When the last of them does.
+    datagrams_due_ns: u64,
     /// Nothing passes between the program and the outside.
     is_cut: bool,
     /// Sockets that became readable, writable or broken since somebody asked.
@@ -69,6 +75,7 @@ enum State {
     /// A SYN is out.
     Connecting,
     Stream(Stream),
+    Datagrams(Datagrams),
 }
 
 /// Something that travels, or a clock that runs.
@@ -84,6 +91,8 @@ enum Happening {
         from: SocketId,
         tries: u32,
     },
+    /// The next datagram arrives.
+    Datagram,
     Reset {
         to: SocketId,
         why: Errno,
@@ -98,6 +107,8 @@ impl Network {
             agenda: BTreeMap::new(),
             happenings: 0,
             port: 32_768 + u16::try_from(random.below(20_000)).expect("below 20,000"),
+            datagrams: VecDeque::new(),
+            datagrams_due_ns: 0,
             is_cut: false,
             touched: BTreeSet::new(),
             random,
@@ -142,7 +153,7 @@ impl Network {
     pub fn peer(&self, id: SocketId) -> Option<SocketAddr> {
         let socket = self.sockets.get(&id)?;
         match socket.state {
-            State::Stream(Stream { other: Some(_), .. }) => socket.peer,
+            State::Stream(Stream { other: Some(_), .. }) | State::Datagrams(_) => socket.peer,
             _ => None,
         }
     }
@@ -161,6 +172,9 @@ impl Network {
     }
 
     pub fn listen(&mut self, id: SocketId, backlog: i32) -> Result<(), Errno> {
+        if self.is_of_datagrams(id) {
+            return Err(Errno::OPNOTSUPP);
+        }
         let unnamed = self.unnamed(id);
         let local = match self.local(id) {
             Some(local) => local,
@@ -174,19 +188,22 @@ impl Network {
         match &mut self.get(id)?.state {
             state @ State::Fresh => *state = State::Listening { queue: VecDeque::new(), backlog: wanted },
             State::Listening { backlog, .. } => *backlog = wanted,
-            State::Connecting | State::Stream(_) => return Err(Errno::INVAL),
+            State::Connecting | State::Stream(_) | State::Datagrams(_) => return Err(Errno::INVAL),
         }
         Ok(())
     }
 
     /// Starts to connect, or finds that an earlier attempt came about; [`connected`](Network::connected) tells.
     pub fn connect(&mut self, id: SocketId, to: SocketAddr, now_ns: u64) -> Result<(), Errno> {
+        if self.is_of_datagrams(id) {
+            return self.connect_datagrams(id, to);
+        }
         let socket = self.get(id)?;
         check_family(socket, to)?;
         match socket.state {
             State::Stream(_) if std::mem::take(&mut socket.has_news) => return Ok(()),
             State::Listening { .. } | State::Stream(_) => return Err(Errno::ISCONN),
-            State::Fresh | State::Connecting => {}
+            State::Fresh | State::Connecting | State::Datagrams(_) => {}
         }
         // How an earlier attempt ended, if nobody was told.
         if let Some(error) = socket.error.take() {
@@ -195,12 +212,7 @@ impl Network {
         if matches!(socket.state, State::Connecting) {
             return Err(Errno::ALREADY);
         }
-        // To connect to no address in particular is to connect to oneself.
-        let to = match to.ip() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => (Ipv4Addr::LOCALHOST, to.port()).into(),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => (Ipv6Addr::LOCALHOST, to.port()).into(),
-            _ => to,
-        };
+        let to = reachable(to);
         self.name_for(id, to)?;
         let socket = self.get(id)?;
         socket.peer = Some(to);
@@ -213,6 +225,10 @@ impl Network {
     /// Whether a connect has come about: EAGAIN while it has not.
     pub fn connected(&mut self, id: SocketId) -> Result<(), Errno> {
         let socket = self.get(id)?;
+        if socket.is_of_datagrams() {
+            // What it knows of is about what was sent.
+            return Ok(());
+        }
         match (&socket.state, socket.error.take()) {
             (_, Some(error)) => Err(error),
             (State::Stream(_), None) => {
@@ -220,7 +236,7 @@ impl Network {
                 Ok(())
             }
             (State::Connecting, None) => Err(Errno::AGAIN),
-            (State::Fresh | State::Listening { .. }, None) => Err(Errno::CONNABORTED),
+            (State::Fresh | State::Listening { .. } | State::Datagrams(_), None) => Err(Errno::CONNABORTED),
         }
     }
 
@@ -228,6 +244,7 @@ impl Network {
     pub fn accept(&mut self, id: SocketId) -> Result<SocketId, Errno> {
         match &mut self.get(id)?.state {
             State::Listening { queue, .. } => queue.pop_front().ok_or(Errno::AGAIN),
+            State::Datagrams(_) => Err(Errno::OPNOTSUPP),
             _ => Err(Errno::INVAL),
         }
     }
@@ -292,5 +309,14 @@ fn check_family(socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
         (true, false) => Err(Errno::AFNOSUPPORT),
         (false, true) => Err(Errno::INVAL),
         (true, true) | (false, false) => Ok(()),
+    }
+}
+
+/// To connect to no address in particular is to connect to oneself.
+fn reachable(to: SocketAddr) -> SocketAddr {
+    match to.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => (Ipv4Addr::LOCALHOST, to.port()).into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => (Ipv6Addr::LOCALHOST, to.port()).into(),
+        _ => to,
     }
 }

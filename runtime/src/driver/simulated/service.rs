@@ -222,11 +222,15 @@ impl Kernel {
                 if let Err(error) = check_kind(*family, *kind, *protocol) {
                     return error.into();
                 }
-                if ![AddressFamily::INET, AddressFamily::INET6].contains(family) || *kind != SocketType::STREAM {
+                if ![AddressFamily::INET, AddressFamily::INET6].contains(family) {
                     self.unsupported.insert(format!("{request:?}"));
                     return Errno::OPNOTSUPP.into();
                 }
-                let socket = self.network.socket(*family, false);
+                let socket = if *kind == SocketType::DGRAM {
+                    self.network.datagram_socket(*family)
+                } else {
+                    self.network.socket(*family, false)
+                };
                 Served::Done(self.descriptors.add(Object::Socket(socket)).map(Given::Fd))
             }
             SocketRequest::Accept { fd, peer } => self.accept(*fd, peer.as_deref_mut(), attempt),
@@ -263,7 +267,7 @@ impl Kernel {
                 if must_wait && !self.network.has_input(socket) {
                     return Served::Waits(socket);
                 }
-                if flags.contains(RecvFlags::OOB) {
+                if flags.contains(RecvFlags::OOB) && !self.network.is_of_datagrams(socket) {
                     return self.network.receive_urgent(socket).into();
                 }
                 self.recv(socket, buf, *flags, attempt)
@@ -278,7 +282,9 @@ impl Kernel {
                 let named = name.ok_or(Errno::NOTCONN);
                 Served::nothing(named.map(|name| **address = SocketAddress::from(name)))
             }
-            SocketRequest::SetOption { option: SocketOption::NoDelay(_), .. } => Served::count(Ok(0)),
+            SocketRequest::SetOption { option: SocketOption::NoDelay(_), .. } => {
+                Served::nothing(if self.network.is_of_datagrams(socket) { Err(Errno::NOPROTOOPT) } else { Ok(()) })
+            }
             SocketRequest::SetOption { option: SocketOption::ReuseAddress(reuses), .. } => {
                 Served::nothing(self.network.allow_reuse(socket, *reuses))
             }
@@ -331,8 +337,9 @@ impl Kernel {
     fn recv(&mut self, socket: SocketId, buf: &mut [u8], flags: RecvFlags, attempt: &mut Attempt) -> Served {
         let may_wait = attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
         let peek = flags.contains(RecvFlags::PEEK);
-        let wants_all = flags.contains(RecvFlags::WAITALL) && may_wait && !peek;
-        let len = if wants_all { buf.len() } else { self.shortened(Kind::Recv, buf.len()) };
+        let is_whole = self.network.is_of_datagrams(socket);
+        let wants_all = flags.contains(RecvFlags::WAITALL) && may_wait && !peek && !is_whole;
+        let len = if wants_all || is_whole { buf.len() } else { self.shortened(Kind::Recv, buf.len()) };
         loop {
             let received = self.network.receive(socket, &mut buf[attempt.progress..len], peek, self.now_ns());
             match received {
@@ -345,8 +352,9 @@ impl Kernel {
 
     fn send(&mut self, socket: SocketId, buf: &[u8], flags: SendFlags, whole: bool, attempt: &mut Attempt) -> Served {
         let may_wait = attempt.may_wait && !flags.contains(SendFlags::DONTWAIT);
-        let wants_all = whole && may_wait;
-        let len = if wants_all { buf.len() } else { self.shortened(Kind::Send, buf.len()) };
+        let is_whole = self.network.is_of_datagrams(socket);
+        let wants_all = whole && may_wait && !is_whole;
+        let len = if wants_all || is_whole { buf.len() } else { self.shortened(Kind::Send, buf.len()) };
         loop {
             let sent = self.network.send(socket, &buf[attempt.progress..len], self.now_ns());
             match sent {

@@ -88,12 +88,16 @@ impl Network {
     /// Whether another socket has the address, and does not share it. Accepted connections have their listener's.
     fn is_taken(&self, id: SocketId, address: SocketAddr) -> bool {
         let shares = self.sockets.get(&id).is_some_and(|socket| socket.reuses_address);
+        let is_of_datagrams = self.is_of_datagrams(id);
         let collides = |other: &Socket| {
-            other.local.is_some_and(|local| {
-                local.port() == address.port()
-                    && local.is_ipv4() == address.is_ipv4()
-                    && (local.ip() == address.ip() || local.ip().is_unspecified() || address.ip().is_unspecified())
-            }) && (!shares || !other.reuses_address || matches!(other.state, State::Listening { .. }))
+            // Each protocol has ports of its own.
+            other.is_of_datagrams() == is_of_datagrams
+                && other.local.is_some_and(|local| {
+                    local.port() == address.port()
+                        && local.is_ipv4() == address.is_ipv4()
+                        && (local.ip() == address.ip() || local.ip().is_unspecified() || address.ip().is_unspecified())
+                })
+                && (!shares || !other.reuses_address || matches!(other.state, State::Listening { .. }))
         };
         self.sockets.iter().any(|(&other, socket)| other != id && collides(socket))
     }

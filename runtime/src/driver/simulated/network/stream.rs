@@ -35,10 +35,13 @@ pub(super) struct Stream {
 impl Network {
     /// Takes what came: EAGAIN if nothing did, 0 at the end. With `peek` it stays there.
     pub fn receive(&mut self, id: SocketId, buf: &mut [u8], peek: bool, now_ns: u64) -> Result<usize, Errno> {
+        if self.is_of_datagrams(id) {
+            return self.receive_datagram(id, buf, peek);
+        }
         let socket = self.get(id)?;
         let stream = match &mut socket.state {
             State::Stream(stream) => stream,
-            State::Connecting => return Err(Errno::AGAIN),
+            State::Connecting | State::Datagrams(_) => return Err(Errno::AGAIN),
             State::Fresh | State::Listening { .. } => return Err(socket.error.take().unwrap_or(Errno::NOTCONN)),
         };
         if stream.received.is_empty() {
@@ -77,6 +80,9 @@ impl Network {
 
     /// Sends what there is room for: EAGAIN if there is none.
     pub fn send(&mut self, id: SocketId, buf: &[u8], now_ns: u64) -> Result<usize, Errno> {
+        if self.is_of_datagrams(id) {
+            return self.send_datagram(id, buf, now_ns);
+        }
         let room = self.room(id);
         let socket = self.get(id)?;
         if let Some(error) = socket.error.take() {
@@ -85,7 +91,7 @@ impl Network {
         let is_outside = socket.is_outside;
         let stream = match &mut socket.state {
             State::Stream(stream) => stream,
-            State::Connecting => return Err(Errno::AGAIN),
+            State::Connecting | State::Datagrams(_) => return Err(Errno::AGAIN),
             State::Fresh | State::Listening { .. } => return Err(Errno::PIPE),
         };
         if stream.no_more_writes {
@@ -129,7 +135,8 @@ impl Network {
             // It listens on: nobody writes to it.
             State::Listening { .. } => return Ok(()),
             State::Connecting => socket.state = State::Fresh,
-            State::Fresh => return Err(Errno::NOTCONN),
+            State::Datagrams(datagrams) if socket.peer.is_some() => datagrams.shut_down(how),
+            State::Fresh | State::Datagrams(_) => return Err(Errno::NOTCONN),
         }
         self.touched.insert(id);
         self.dispatch(id, now_ns);
@@ -162,7 +169,7 @@ impl Network {
                     self.break_off(waiting, now_ns);
                 }
             }
-            State::Stream(_) | State::Fresh | State::Connecting => {
+            State::Stream(_) | State::Fresh | State::Connecting | State::Datagrams(_) => {
                 self.sockets.remove(&id);
             }
         }
@@ -234,6 +241,7 @@ impl Network {
         match &socket.state {
             State::Fresh => events |= PollFlags::OUT | PollFlags::HUP,
             State::Connecting => {}
+            State::Datagrams(datagrams) => events |= datagrams.readiness(),
             State::Listening { queue, .. } => events.set(PollFlags::IN, !queue.is_empty()),
             State::Stream(stream) => {
                 let is_over = stream.has_ended || stream.no_more_reads;

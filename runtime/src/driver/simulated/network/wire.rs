@@ -30,6 +30,7 @@ impl Network {
             match entry.remove() {
                 Happening::Syn { from, tries } => self.arrive_syn(from, tries, now_ns),
                 Happening::Delivery { from, tries } => self.deliver(from, tries, now_ns),
+                Happening::Datagram => self.arrive_datagram(),
                 Happening::Reset { to, why } => self.arrive_reset(to, why),
             }
         }

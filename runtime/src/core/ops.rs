@@ -1,0 +1,177 @@
+//! The ops in flight of one core, and the driver that services them.
+//!
+//! A future has a [`Flight`], which keeps this and nothing else of the core: a future that is forgotten, or lives longer than
+//! its runtime, keeps memory, but neither a ring open nor a descriptor, since the driver is closed with the runtime.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::with;
+use crate::driver::Driver;
+use crate::inflight::held::{Cells, Held, Proof};
+use crate::inflight::slots::{self, Key, Orphan, Slots};
+use crate::op::{Op, Reply, StreamOp};
+use crate::task::{Notify, contain};
+
+/// See above.
+pub(super) struct Ops {
+    /// Of the core, for whoever reads a dump.
+    index: usize,
+    pub cells: Cells,
+    pub flights: RefCell<Flights>,
+}
+
+pub(super) struct Flights {
+    pub slots: Slots,
+    pub driver: Driver,
+}
+
+/// Names an op in flight: its slot, and where that is, which it finds without asking the thread.
+pub(crate) struct Flight {
+    key: Key,
+    ops: Rc<Ops>,
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "op {:?} of core {}", self.key, self.ops.index)
+    }
+}
+
+/// What a stream of replies has next.
+pub(crate) enum Next<T> {
+    /// A reply, and how many more are unread.
+    Item(io::Result<Reply>, usize),
+    Last(T, io::Result<Reply>),
+    Nothing,
+}
+
+impl Ops {
+    pub fn new(index: usize, driver: Driver) -> Ops {
+        Ops { index, cells: Cells::new(), flights: RefCell::new(Flights { slots: Slots::new(), driver }) }
+    }
+
+    #[inline]
+    pub fn start<T: Op>(self: Rc<Ops>, op: T, waker: &Waker) -> Flight {
+        let (held, loan) = Held::place(op, &self.cells);
+        let waiter = Notify::of(waker);
+        let mut flights = self.flights.borrow_mut();
+        let key = flights.slots.insert(held, waiter);
+        flights.driver.start(loan.under(key));
+        drop(flights);
+        Flight { key, ops: self }
+    }
+
+    pub fn start_stream<T: StreamOp>(self: Rc<Ops>, op: T) -> Flight {
+        let (held, loan) = Held::place(op, &self.cells);
+        let mut flights = self.flights.borrow_mut();
+        let key = flights.slots.insert_stream(held);
+        flights.driver.start(loan.under(key));
+        drop(flights);
+        Flight { key, ops: self }
+    }
+
+    /// Remembers the newest waker, if it is another one than before.
+    fn wait_as(&self, key: Key, waker: &Waker) {
+        let known = match self.flights.borrow_mut().slots.waiter(key) {
+            Some(waiter) => waiter.will_wake(waker),
+            None => true,
+        };
+        if !known {
+            let mut waiter = Notify::of(waker);
+            if let Some(place) = self.flights.borrow_mut().slots.waiter(key) {
+                std::mem::swap(place, &mut waiter);
+            }
+            drop(waiter);
+        }
+    }
+
+    pub fn cancel(&self, key: Key) {
+        self.flights.borrow_mut().driver.cancel(key);
+    }
+
+    pub fn orphan(&self, key: Key) {
+        let mut flights = self.flights.borrow_mut();
+        let (orphan, waiter) = flights.slots.orphan(key);
+        if let Orphan::Cancel = orphan {
+            flights.driver.cancel(key);
+        }
+        drop(flights);
+        drop(waiter);
+        if let Orphan::Answered(held, proof, items) = orphan {
+            drop(items);
+            self.abandon(held, proof);
+        }
+    }
+
+    pub fn abandon(&self, held: Held, proof: Proof) {
+        contain("the `abandon` of an op", || held.abandon(proof, &self.cells));
+    }
+}
+
+impl Flight {
+    /// Gives the op and its reply, if that came, to `settle`; otherwise the newest waker is remembered.
+    #[inline]
+    pub fn settle<T: Op, R>(&self, waker: &Waker, settle: impl FnOnce(T, io::Result<Reply>) -> R) -> Option<R> {
+        let ops = &*self.ops;
+        let answered = ops.flights.borrow_mut().slots.poll(self.key);
+        match answered {
+            Some((held, proof)) => Some(held.settle(proof, &ops.cells, settle)),
+            None => {
+                self.must_be_here();
+                ops.wait_as(self.key, waker);
+                None
+            }
+        }
+    }
+
+    pub fn next_reply<T: StreamOp>(&self, waker: &Waker) -> Next<T> {
+        let ops = &*self.ops;
+        self.must_be_here();
+        let reader = Notify::of(waker);
+        let mut flights = ops.flights.borrow_mut();
+        match flights.slots.next(self.key) {
+            slots::Next::Item(reply) => {
+                let unread = flights.slots.unread(self.key);
+                Next::Item(reply, unread)
+            }
+            slots::Next::Last(held, proof) => {
+                drop(flights);
+                held.settle(proof, &ops.cells, Next::Last)
+            }
+            slots::Next::Nothing => {
+                let before = flights.slots.set_reader(self.key, reader);
+                drop(flights);
+                drop(before);
+                Next::Nothing
+            }
+        }
+    }
+
+    /// Asks for an early reply. It comes all the same.
+    pub fn cancel(&self) {
+        self.ops.cancel(self.key);
+    }
+
+    /// Nobody waits for the reply any more. Nothing is left to do when the runtime has ended: its ops have ended with it.
+    pub fn orphan(&self) {
+        self.ops.orphan(self.key);
+    }
+
+    #[inline]
+    fn must_be_here(&self) {
+        with(|core| {
+            if !Rc::ptr_eq(&core.ops, &self.ops) {
+                wrong_runtime()
+            }
+        });
+    }
+}
+
+#[cold]
+fn wrong_runtime() -> ! {
+    panic!("an op of one runtime is polled under another: handles and their ops stay on the core where they began")
+}
