@@ -43,6 +43,13 @@ fn every_row_measures_all_its_contenders_and_judges_its_targets() {
     assert_eq!(counted, judged, "{told}");
 }
 
+/// Catches: a file of pages that only the last row keeps.
+#[test]
+fn a_row_runs_without_the_others() {
+    let told = benches(&["cached read of 4 KiB, 64", "--tiny", "--rounds", "1"]);
+    assert!(told.contains("pread") && !told.contains("TCP echo"), "{told}");
+}
+
 #[test]
 fn words_choose_rows() {
     let rows = benches(&["--list", "nop", "yield"]);

@@ -19,10 +19,10 @@ const PAGES: u64 = 1024;
 
 pub fn rows() -> io::Result<Vec<Row>> {
     let file = Arc::new(Pages::new()?);
-    let path = file.path.clone();
-    let of_file = move |read: fn(&Path, u64) -> io::Result<Duration>| {
-        let path = path.clone();
-        move |ops| read(&path, ops)
+    // Whoever reads it keeps it: any row may run alone.
+    let of_file = |read: fn(&Path, u64) -> io::Result<Duration>| {
+        let file = file.clone();
+        move |ops| read(&file.path, ops)
     };
     let many = Row {
         name: "cached read of 4 KiB, 64 in flight",
@@ -43,8 +43,7 @@ pub fn rows() -> io::Result<Vec<Row>> {
             Contender::new("gimmal lent", of_file(gimmal_lent)),
             Contender::new("gimmal owned", of_file(|path, ops| gimmal_owned(path, ops, 1))),
             Contender::new("pread", of_file(pread)),
-            // The last one to borrow the file keeps it until the rows are gone.
-            Contender::new("hand ring", move |ops| hand::ring::reads(&File::open(&file.path)?, PAGES, ops, 1)),
+            Contender::new("hand ring", of_file(|path, ops| hand::ring::reads(&File::open(path)?, PAGES, ops, 1))),
         ],
         targets: vec![Target::ratio("gimmal lent", 1.35, &["pread"])],
     };
