@@ -60,7 +60,8 @@ pub(crate) struct Counters {
 }
 
 impl Driver {
-    #[inline]
+    // Where an op starts, the compiler knows its kind of request: inlined, one arm is left of each match down to the SQE.
+    #[inline(always)]
     pub fn start(&mut self, lent: Lent) {
         match self {
             Driver::Ring(ring) => ring.start(lent),

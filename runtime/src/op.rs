@@ -102,7 +102,7 @@ pub enum Request<'a> {
 impl<'a> Request<'a> {
     /// How a ring is asked; `None` where only a plain syscall does it. The pointers in the entry are good until the op's
     /// last reply.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sqe(&mut self) -> Option<squeue::Entry> {
         match self {
             Request::Nop => Some(io_uring::opcode::Nop::new().build()),

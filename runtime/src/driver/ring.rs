@@ -185,7 +185,7 @@ impl Ring {
         Err(Errno::AGAIN)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn start(&mut self, mut lent: Lent) {
         let key = lent.key();
         match lent.with(|request| request.sqe()) {
@@ -205,7 +205,7 @@ impl Ring {
         self.push(&entry.user_data(CANCELLED).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, entry: &squeue::Entry) {
         if self.backlog.is_empty() {
             // SAFETY: `push` wants all that the entry points to valid until its operation completes. It points into a

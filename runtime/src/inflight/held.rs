@@ -70,7 +70,7 @@ impl Held {
     /// Puts `op` where it stays, and asks it what it wants.
     ///
     /// If [`Op::request`] panics, the op is dropped, its cell goes back, and the panic goes on.
-    #[inline]
+    #[inline(always)]
     pub fn place<T: Op>(op: T, cells: &Cells) -> (Held, Loan) {
         let cell = cells.take(Layout::new::<OpCell<T>>()).cast::<OpCell<T>>();
         let head = Head { kind: const { &T::KIND }, yields: Yields::Count, answered: None };
@@ -207,7 +207,7 @@ pub(crate) struct Loan {
 
 impl Loan {
     /// Ready to be lent to a driver, which answers under `key`.
-    #[inline]
+    #[inline(always)]
     pub fn under(self, key: Key) -> Lent {
         Lent { key, cell: self.cell, request: self.request }
     }
@@ -228,7 +228,7 @@ impl Lent {
     }
 
     /// Looks at the request, or services it. Nothing of it can be kept.
-    #[inline]
+    #[inline(always)]
     pub fn with<R>(&mut self, look: impl for<'a> FnOnce(&mut Request<'a>) -> R) -> R {
         look(&mut self.request)
     }
@@ -239,7 +239,7 @@ impl Lent {
     }
 
     /// Gives the request to the kernel, whose CQE is the answer.
-    #[inline]
+    #[inline(always)]
     pub fn into_kernel(self) {
         // The borrow ends here, as far as the compiler knows; `Answer::from_kernel` says who keeps the promise from now on.
     }

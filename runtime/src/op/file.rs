@@ -87,7 +87,7 @@ pub enum FileRequest<'a> {
 }
 
 impl<'a> FileRequest<'a> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn sqe(&mut self) -> squeue::Entry {
         match self {
             FileRequest::Read { fd, buf, position, flags } => {

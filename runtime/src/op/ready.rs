@@ -60,7 +60,7 @@ pub enum ReadyRequest<'a> {
 }
 
 impl<'a> ReadyRequest<'a> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn sqe(&mut self) -> squeue::Entry {
         match self {
             ReadyRequest::Poll { fd, interest, many } => {

@@ -126,7 +126,7 @@ pub enum SocketOption {
 
 impl<'a> SocketRequest<'a> {
     /// `None` where no ring op does it everywhere; the plain syscall, which never blocks, does.
-    #[inline]
+    #[inline(always)]
     pub(super) fn sqe(&mut self) -> Option<squeue::Entry> {
         Some(match self {
             SocketRequest::Recv { fd, buf, flags, poll_first } => {

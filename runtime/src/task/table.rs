@@ -331,7 +331,7 @@ impl Tasks {
         self.forget_if_over(task);
     }
 
-    #[inline]
+    #[inline(always)]
     fn enqueue(&self, task: Local) {
         if task.is_done() || !task.enqueue() || task.id() == TaskId::ROOT {
             return;
