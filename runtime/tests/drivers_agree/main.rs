@@ -12,6 +12,7 @@
 
 mod connect;
 mod datagrams;
+mod exhausted;
 mod file;
 mod names;
 mod path;

@@ -1,0 +1,76 @@
+//! Out of descriptors: a limit that the whole process shares, so this runs in one of its own.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use runtime::op::ready::Interest;
+use runtime::op::socket::{Accept, AcceptMany};
+use runtime::simulated::{Fault, Faults};
+use runtime::{Step, call, replies, simulated, submit};
+use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::scene::{Scene, connect, is_ready, listener, local, next, tcp};
+use crate::shown::Shown;
+use crate::table::{Driver, Without};
+
+const CHILD: &str = "GIMMAL_TEST_CHILD";
+
+/// Catches: a driver that takes EMFILE for «not yet», or a fault of the simulated kernel's that is not the real one's.
+#[test]
+fn out_of_descriptors_every_driver_says_the_same() {
+    let name = "exhausted::out_of_descriptors_every_driver_says_the_same";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        let ended = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().expect("this very test");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"), "the child ran another test, or none");
+        return;
+    }
+    let drivers = [Driver::Ring(Without::Nothing), Driver::Fallback, Driver::Simulated { seed: 0 }];
+    let told: Vec<(Driver, Vec<String>)> = drivers
+        .into_iter()
+        .filter_map(|driver| {
+            let runtime = driver.build().inspect_err(|why| println!("not {driver:?}: {why}")).ok()?;
+            let scene = Scene::new(driver, Arc::new(Mutex::new(Vec::new())), Duration::from_secs(10));
+            Some((driver, runtime.block_on(without_descriptors(&scene))))
+        })
+        .collect();
+    for (driver, said) in &told {
+        assert_eq!(*said, told[0].1, "{driver:?} and {:?}", told[0].0);
+    }
+    assert!(told[0].1.iter().all(|said| said.contains("os error 24")), "{told:?}");
+}
+
+/// What the ops answer that make descriptors.
+async fn without_descriptors(scene: &Scene) -> Vec<String> {
+    scene.put("file", b"");
+    let listener = listener();
+    let client = tcp();
+    submit(connect(&client, local(&listener))).await.expect("somebody listens");
+    is_ready(&listener, Interest::READABLE).await.expect("it is connected");
+
+    let limit = getrlimit(Resource::Nofile);
+    let mut taken = Vec::new();
+    if scene.is_simulated() {
+        simulated::world().set_faults(Faults::none().with(Fault::DescriptorsFull, 1.0));
+    } else {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: limit.maximum }).expect("a lower limit");
+        taken.push(std::fs::File::open("/dev/null"));
+        while let Some(Ok(one)) = taken.last() {
+            taken.push(one.try_clone());
+        }
+    }
+    let opened = submit(scene.open("file", OFlags::RDONLY)).await.shown();
+    let accepted = submit(Accept::new(listener.clone())).await.map(|(fd, _peer)| fd).shown();
+    let made = call::socket(AddressFamily::INET, SocketType::STREAM, None).shown();
+    let many = match next(&mut replies(AcceptMany { fd: listener })).await {
+        Step::Item(item) => item.shown(),
+        Step::End(end) => end.shown(),
+    };
+    drop(taken);
+    setrlimit(Resource::Nofile, limit).expect("the limit from before");
+    vec![opened, accepted, made, many]
+}
