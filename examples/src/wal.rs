@@ -6,8 +6,8 @@
 //!  append ─► pending ─┘    (the next group gathers)      └─► failed: the log takes no more, open it anew
 //! ```
 //!
-//! Records have a length and a checksum ([`record`]). After a crash the last group may be there in parts: opening the log
-//! finds where it ends for sure, and cuts the rest off ([`recovery`]).
+//! Records have a length and a checksum (`record`). After a crash the last group may be there in parts: opening the log
+//! finds where it ends for sure, and cuts the rest off (`recovery`).
 //!
 //! # What it stands on
 //!

@@ -1,4 +1,4 @@
-//! Loops on the bare `io-uring` crate. [unsafe]
+//! Loops on the bare `io-uring` crate. `[unsafe]`
 //!
 //! Best effort, on the same kind of ops and descriptors as ours: `SINGLE_ISSUER | DEFER_TASKRUN`, the ring entered by its
 //! registered number, all that is ready submitted and the next completion awaited in one enter a turn. State is indexed by
