@@ -46,7 +46,7 @@ fn an_op_is_not_touched_while_its_request_lives(mut read: Read<Vec<u8>>) {
 
 fn an_op_stays_on_its_core() {
     stays_here(submit(Nop));
-//             ^ `std::rc::Weak<runtime::core::Core>` cannot be sent between threads safely
+//             ^ `Rc<runtime::core::ops::Ops>` cannot be sent between threads safely
 }
 
 fn a_descriptor_stays_on_its_core(fd: SharedFd) {
