@@ -60,8 +60,9 @@ async fn has_begun(file: &fs::File, path: &Path) -> io::Result<bool> {
     if start.starts_with(&MAGIC) {
         return Ok(true);
     }
-    // Nothing follows before an opening has synced it.
-    if MAGIC.starts_with(&start) || (start.len() <= MAGIC.len() && start.iter().all(|&byte| byte == 0)) {
+    // Nothing follows before an opening has synced it; until then a power cut leaves any part of it, and zeros for the rest.
+    let is_part = start.iter().zip(&MAGIC).all(|(&found, &written)| found == written || found == 0);
+    if start.len() <= MAGIC.len() && is_part {
         return Ok(false);
     }
     Err(io::Error::new(ErrorKind::InvalidData, format!("{} is no log, and is left as it is", path.display())))

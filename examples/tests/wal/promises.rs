@@ -111,6 +111,20 @@ async fn a_dropped_append_is_appended_all_the_same() {
     assert_eq!(journal.open().await.unwrap().1, [b"given up".to_vec(), b"waited for".to_vec()]);
 }
 
+/// A power cut before the first sync leaves any part of the start, and zeros for the rest.
+/// Catches: a recovery that takes only a beginning of it for a log that was not begun.
+#[runtime::test(driver = each, seeds = 4)]
+async fn a_log_whose_start_is_torn_is_begun_again() {
+    let journal = Journal::new("torn-start");
+    journal.open().await.unwrap();
+    let start = fs::read(&journal.0).await.unwrap();
+    for torn in [start[..5].to_vec(), [&start[..8], &[0; 8]].concat(), [&[0; 8], &start[8..]].concat(), vec![0; 16]] {
+        fs::write(&journal.0, &torn).await.unwrap();
+        assert_eq!(journal.open().await.unwrap().1, Vec::<Vec<u8>>::new(), "{}", torn.escape_ascii());
+        assert_eq!(fs::read(&journal.0).await.unwrap(), start);
+    }
+}
+
 /// Catches: a recovery that takes whatever it finds for a torn tail, and cuts it off.
 #[runtime::test(driver = each, seeds = 4)]
 async fn what_no_crash_leaves_is_refused_and_left_as_it_is() {
