@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use gimmal_examples::wal::{GROUP_BYTES_MAX, Log, RECORD_BYTES_MAX};
 
@@ -10,7 +11,10 @@ struct Journal(PathBuf);
 
 impl Journal {
     fn new(test: &str) -> Journal {
-        let journal = Journal(PathBuf::from(format!("/tmp/gimmal-wal-{test}-{}", std::process::id())));
+        // The same test runs on several drivers at once.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let journal = Journal(PathBuf::from(format!("/tmp/gimmal-wal-{test}-{}-{number}", std::process::id())));
         journal.remove();
         journal
     }
