@@ -18,6 +18,8 @@ use crate::{heard, is_child};
 
 /// The kernel gives the memory of a closed ring back when it comes to it.
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(10);
+/// So long it is left alone between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Lets this thread, and those that it starts, lock `kib` and no more.
 fn lower_memlock(kib: u64) {
@@ -160,6 +162,8 @@ fn probe_until(is_wanted: impl Fn(&Probe) -> bool) -> Probe {
         if is_wanted(&probe) || began.elapsed() > GIVEN_BACK_MAX {
             return probe;
         }
+        // The kernel gives a ring's memory back a moment after its end, and tells nobody; each look makes another ring.
+        thread::sleep(LOOK_AGAIN);
     }
 }
 
