@@ -2,4 +2,5 @@
 
 #![deny(unsafe_code)]
 
+pub mod locks;
 pub mod wal;

@@ -3,6 +3,8 @@
 //! [`Builder::simulated`](crate::Builder::simulated) builds a runtime on it, and `#[runtime::test(driver = simulated, seeds = 1000)]`
 //! runs a test with many seeds. Within, [`world`] is the handle to the other side: connect to the program under test, send,
 //! cut the network or the power, look at files and descriptors.
+//!
+#![doc = include_str!("simulated/guide.md")]
 
 pub use crate::driver::simulated::handle::{Descriptor, MatrixCell, Peer, PeerListener, SimulatedFile, World};
 pub use crate::driver::simulated::{Fault, Faults};

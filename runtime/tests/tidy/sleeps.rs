@@ -12,6 +12,8 @@ const ALLOWED: &[&str] = &[
     // A row of its matrix is a sleep.
     "runtime/tests/orphans/scenes.rs",
     // On the simulated clock, which jumps.
+    "examples/tests/locks/main.rs",
+    "examples/tests/locks/story.rs",
     "examples/tests/wal/power.rs",
     "runtime/tests/cores/messages.rs",
     "runtime/tests/cores/same_story.rs",

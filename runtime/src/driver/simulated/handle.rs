@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::PollFlags;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, Shutdown};
+use rustix::net::AddressFamily;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::descriptors::Object;
 use super::faults::places::{Kind, place};
 use super::faults::{Fault, Faults};
-use super::network::SocketId;
 use super::world::{Kernel, Shared};
+
+mod peer;
+
+pub use peer::{Peer, PeerListener};
 
 /// A simulated world. Clones are handles of the same one.
 ///
@@ -106,11 +107,37 @@ impl World {
     }
 
     /// A number that the seed decides, for tests that choose what to do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// let world = runtime::simulated::world();
+    /// let vanishes = world.random_u64() % 4 == 0;     // one client in four
+    /// # let _: bool = vanishes;
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn random_u64(&self) -> u64 {
         self.shared.lock().draws.next()
     }
 
     /// Lets other faults strike from now on, for instance once a program has started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// use runtime::simulated::{Faults, world};
+    ///
+    /// let file = fs::File::create("/tmp/a").await?;       // in peace
+    /// world().set_faults(Faults::ordinary());
+    /// file.write_all(b"in the rain").await?;
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_faults(&self, faults: Faults) {
         self.shared.lock().ledger.set_faults(faults);
     }
@@ -121,6 +148,26 @@ impl World {
     ///
     /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody listens there;
     /// [`TimedOut`](io::ErrorKind::TimedOut) if the backlog is full or the network is cut.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// use runtime::time::{Duration, sleep};
+    ///
+    /// let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
+    /// let client = runtime::simulated::world().connect("127.0.0.1:7000".parse().unwrap())?;
+    /// let (stream, _peer) = listener.accept().await?;
+    /// client.send(b"hello")?;
+    /// let mut greeting = [0; 5];
+    /// stream.read_exact(&mut greeting).await?;
+    /// stream.write_all(b"well met").await?;
+    /// sleep(Duration::from_secs(1)).await;
+    /// assert_eq!(client.received(), b"well met");
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn connect(&self, to: SocketAddr) -> io::Result<Peer> {
         self.connect_as(None, to)
     }
@@ -153,6 +200,19 @@ impl World {
     /// # Errors
     ///
     /// [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody listens there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// let database = runtime::simulated::world().listen("10.0.0.9:5432".parse().unwrap())?;
+    /// let stream = net::TcpStream::connect("10.0.0.9:5432").await?;
+    /// let far_end = database.accept().expect("it has connected");
+    /// assert_eq!(far_end.address()?, stream.peer_addr()?);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn listen(&self, at: SocketAddr) -> io::Result<PeerListener> {
         let mut kernel = self.shared.lock();
         let network = &mut kernel.network;
@@ -168,6 +228,26 @@ impl World {
 
     /// Cuts the network between the program and the outside. What is sent is sent again, ever more rarely, until the
     /// network is [mended](World::mend) or TCP gives up, which takes it a quarter of an hour.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// use runtime::simulated::world;
+    /// use runtime::time::{Duration, timeout};
+    ///
+    /// let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
+    /// let client = world().connect("127.0.0.1:7000".parse().unwrap())?;
+    /// let (stream, _peer) = listener.accept().await?;
+    /// world().cut();
+    /// client.send(b"lost, for now")?;
+    /// assert!(timeout(Duration::from_secs(60), stream.read(&mut [0; 16])).await.is_err());
+    /// world().mend();
+    /// assert!(stream.read(&mut [0; 16]).await? > 0);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn cut(&self) {
         self.shared.lock().network.set_cut(true);
     }
@@ -179,6 +259,23 @@ impl World {
 
     /// The power goes, and comes back at once: what was not synced may be lost or torn, all descriptors are dead, and what
     /// is in flight fails with EIO. Open files anew to see what is left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// let file = fs::File::create("/tmp/a").await?;
+    /// file.write_all(b"synced").await?;
+    /// file.sync_all().await?;
+    /// fs::File::open("/tmp").await?.sync_all().await?;     // and its name
+    /// file.write_all(b", not synced").await?;
+    /// runtime::simulated::world().power_cut();
+    /// assert!(fs::read("/tmp/a").await?.starts_with(b"synced"));
+    /// assert!(file.sync_all().await.is_err(), "its descriptor is dead");
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn power_cut(&self) {
         self.shared.lock().power_cut();
     }
@@ -189,6 +286,20 @@ impl World {
     }
 
     /// The program's open descriptors, in the order of their numbers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
+    /// let open = runtime::simulated::world().descriptors();
+    /// assert_eq!((open[0].number, open[0].what.as_str()), (3, "socket at 127.0.0.1:7000"));
+    /// drop(listener);
+    /// assert_eq!(runtime::simulated::world().open_descriptors(), 0);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn descriptors(&self) -> Vec<Descriptor> {
         let kernel = self.shared.lock();
         let described = kernel.descriptors.iter();
@@ -207,6 +318,19 @@ impl World {
     }
 
     /// All files, in the order of their paths.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// fs::write("/tmp/a", b"written").await?;
+    /// let files = runtime::simulated::world().files();
+    /// assert_eq!((&files[0].contents[..], &files[0].synced[..]), (&b"written"[..], &b""[..]));
+    /// assert!(!files[0].name_is_synced);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn files(&self) -> Vec<SimulatedFile> {
         let files = self.shared.lock().files.list();
         let public = files.into_iter().map(|file| SimulatedFile {
@@ -234,6 +358,21 @@ impl World {
     }
 
     /// The whole matrix of ops by faults: how often each fault struck each op, and why it cannot where it cannot.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// use runtime::simulated::{Fault, Faults, world};
+    ///
+    /// world().set_faults(Faults::none().with(Fault::NoSpace, 1.0));
+    /// assert!(fs::write("/tmp/a", b"too much").await.is_err());
+    /// let struck = world().reached().into_iter().find(|cell| cell.count > 0).expect("the disk is full");
+    /// assert_eq!((struck.op, struck.fault), ("open", Fault::NoSpace));
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reached(&self) -> Vec<MatrixCell> {
         let kernel = self.shared.lock();
         let cell = |kind: Kind, fault| {
@@ -260,6 +399,17 @@ impl World {
 
     /// What the program asked that is not modelled, and was answered with
     /// [`Unsupported`](io::ErrorKind::Unsupported).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// assert!(fs::rename("/tmp/a", "/tmp/b").await.is_err());
+    /// assert_eq!(runtime::simulated::world().unsupported(), ["rename"]);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn unsupported(&self) -> Vec<String> {
         self.shared.lock().unsupported.iter().cloned().collect()
     }
@@ -290,129 +440,4 @@ fn describe(kernel: &Kernel, object: &Object) -> String {
 
 fn family(address: SocketAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
-}
-
-/// The outer end of a connection with the program. What it does happens at once; what it sends takes time to arrive.
-///
-/// The connection stays open when this is dropped. Clones are the same end.
-#[derive(Clone)]
-pub struct Peer {
-    shared: Arc<Shared>,
-    socket: SocketId,
-}
-
-impl Peer {
-    /// Sends. There is always room: what the program does not read waits outside.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) or [`BrokenPipe`](io::ErrorKind::BrokenPipe) once the
-    /// connection is broken or this direction shut down.
-    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut kernel = self.shared.lock();
-        let now_ns = kernel.now_ns();
-        Ok(kernel.network.send(self.socket, bytes, now_ns).map(drop)?)
-    }
-
-    /// Takes what the program sent since the last time, which makes room for more: 64 KiB at most wait here.
-    pub fn received(&self) -> Vec<u8> {
-        let mut kernel = self.shared.lock();
-        let now_ns = kernel.now_ns();
-        let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-        // An end or an error is told by `has_ended` and `is_reset`, and must be left for them; here only bytes count.
-        while kernel.network.has_bytes(self.socket)
-            && let Ok(count @ 1..) = kernel.network.receive(self.socket, &mut piece, false, now_ns)
-        {
-            all.extend_from_slice(&piece[..count]);
-        }
-        all
-    }
-
-    /// Shuts down this direction: the program reads an end after what was sent.
-    pub fn shutdown_write(&self) {
-        let mut kernel = self.shared.lock();
-        let now_ns = kernel.now_ns();
-        // A connection that is gone needs no end.
-        let _gone = kernel.network.shutdown(self.socket, Shutdown::Write, now_ns);
-    }
-
-    /// Closes. As from any program: with an end, or with a reset if something is unread.
-    pub fn close(&self) {
-        let mut kernel = self.shared.lock();
-        let now_ns = kernel.now_ns();
-        kernel.network.close(self.socket, now_ns);
-    }
-
-    /// Resets the connection: what is on its way to the program may still arrive before.
-    pub fn reset(&self) {
-        let mut kernel = self.shared.lock();
-        let now_ns = kernel.now_ns();
-        kernel.network.break_off(self.socket, now_ns);
-    }
-
-    /// Whether the program sends no more: it closed or shut down its direction, or the connection broke.
-    pub fn has_ended(&self) -> bool {
-        self.readiness().intersects(PollFlags::RDHUP | PollFlags::ERR | PollFlags::HUP)
-    }
-
-    /// Whether the connection broke, and did not end well.
-    pub fn is_reset(&self) -> bool {
-        self.readiness().contains(PollFlags::ERR)
-    }
-
-    fn readiness(&self) -> PollFlags {
-        self.shared.lock().network.readiness(self.socket)
-    }
-
-    /// The address of this end.
-    ///
-    /// # Errors
-    ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed or reset from here.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
-    }
-}
-
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peer at {:?}", self.address().ok())
-    }
-}
-
-/// A listener outside, which the program can connect to.
-#[derive(Clone)]
-pub struct PeerListener {
-    shared: Arc<Shared>,
-    socket: SocketId,
-}
-
-impl PeerListener {
-    /// Where it listens.
-    ///
-    /// # Errors
-    ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
-    }
-
-    /// Takes a connection of the program's, if there is one.
-    pub fn accept(&self) -> Option<Peer> {
-        let socket = self.shared.lock().network.accept(self.socket).ok()?;
-        Some(Peer { shared: self.shared.clone(), socket })
-    }
-
-    /// Stops to listen. Connections that were not accepted are reset.
-    pub fn close(&self) {
-        let mut kernel = self.shared.lock();
-        let now_ns = kernel.now_ns();
-        kernel.network.close(self.socket, now_ns);
-    }
-}
-
-impl fmt::Debug for PeerListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PeerListener at {:?}", self.address().ok())
-    }
 }

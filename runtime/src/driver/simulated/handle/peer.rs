@@ -1,0 +1,163 @@
+//! What a test plays outside the program: the far ends of connections.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+
+use super::super::network::SocketId;
+use super::super::world::Shared;
+
+/// The outer end of a connection with the program. What it does happens at once; what it sends takes time to arrive.
+///
+/// The connection stays open when this is dropped. Clones are the same end. [`World::connect`](super::World::connect) and [`PeerListener::accept`] make it.
+///
+/// # Examples
+///
+/// ```
+/// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+/// # runtime.block_on(async {
+/// use runtime::time::{Duration, sleep};
+///
+/// let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
+/// let world = runtime::simulated::world();
+/// let (polite, rude) = (world.connect(listener.local_addr()?)?, world.connect(listener.local_addr()?)?);
+/// let (one, _) = listener.accept().await?;
+/// let (other, _) = listener.accept().await?;
+///
+/// polite.shutdown_write();
+/// assert_eq!(one.read(&mut [0; 8]).await?, 0);
+/// rude.reset();
+/// assert_eq!(other.read(&mut [0; 8]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+///
+/// drop(one);
+/// sleep(Duration::from_secs(1)).await;
+/// assert!(polite.has_ended() && !polite.is_reset());
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Peer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) socket: SocketId,
+}
+
+impl Peer {
+    /// Sends. There is always room: what the program does not read waits outside.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) or [`BrokenPipe`](io::ErrorKind::BrokenPipe) once the
+    /// connection is broken or this direction shut down.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        Ok(kernel.network.send(self.socket, bytes, now_ns).map(drop)?)
+    }
+
+    /// Takes what the program sent since the last time, which makes room for more: 64 KiB at most wait here.
+    pub fn received(&self) -> Vec<u8> {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+        // An end or an error is told by `has_ended` and `is_reset`, and must be left for them; here only bytes count.
+        while kernel.network.has_bytes(self.socket)
+            && let Ok(count @ 1..) = kernel.network.receive(self.socket, &mut piece, false, now_ns)
+        {
+            all.extend_from_slice(&piece[..count]);
+        }
+        all
+    }
+
+    /// Shuts down this direction: the program reads an end after what was sent.
+    pub fn shutdown_write(&self) {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        // A connection that is gone needs no end.
+        let _gone = kernel.network.shutdown(self.socket, Shutdown::Write, now_ns);
+    }
+
+    /// Closes. As from any program: with an end, or with a reset if something is unread.
+    pub fn close(&self) {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        kernel.network.close(self.socket, now_ns);
+    }
+
+    /// Resets the connection: what is on its way to the program may still arrive before.
+    pub fn reset(&self) {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        kernel.network.break_off(self.socket, now_ns);
+    }
+
+    /// Whether the program sends no more: it closed or shut down its direction, or the connection broke.
+    pub fn has_ended(&self) -> bool {
+        self.readiness().intersects(PollFlags::RDHUP | PollFlags::ERR | PollFlags::HUP)
+    }
+
+    /// Whether the connection broke, and did not end well.
+    pub fn is_reset(&self) -> bool {
+        self.readiness().contains(PollFlags::ERR)
+    }
+
+    fn readiness(&self) -> PollFlags {
+        self.shared.lock().network.readiness(self.socket)
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed or reset from here.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer at {:?}", self.address().ok())
+    }
+}
+
+/// A listener outside, which the program can connect to: [`World::listen`](super::World::listen) makes it, and shows how.
+#[derive(Clone)]
+pub struct PeerListener {
+    pub(super) shared: Arc<Shared>,
+    pub(super) socket: SocketId,
+}
+
+impl PeerListener {
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
+    }
+
+    /// Takes a connection of the program's, if there is one.
+    pub fn accept(&self) -> Option<Peer> {
+        let socket = self.shared.lock().network.accept(self.socket).ok()?;
+        Some(Peer { shared: self.shared.clone(), socket })
+    }
+
+    /// Stops to listen. Connections that were not accepted are reset.
+    pub fn close(&self) {
+        let mut kernel = self.shared.lock();
+        let now_ns = kernel.now_ns();
+        kernel.network.close(self.socket, now_ns);
+    }
+}
+
+impl fmt::Debug for PeerListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerListener at {:?}", self.address().ok())
+    }
+}
