@@ -5,8 +5,7 @@ use std::path::Path;
 
 use runtime::call;
 use runtime::fd::SharedFd;
-use runtime::op::path::{Base, OpenHow};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use runtime::op::path::{Base, Mode, OFlags, OpenHow, ResolveFlags};
 
 use crate::open_options::open;
 use crate::read_dir::ReadDir;

@@ -5,9 +5,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use runtime::op::path::{Base, Stat, Statx, StatxTime, c_path};
+use runtime::op::path::{Base, Stat, Statx, StatxFlags, StatxTime, c_path};
 use runtime::submit;
-use rustix::fs::{FileType as Kind, StatxFlags, makedev};
+use rustix::fs::{FileType as Kind, makedev};
 
 use crate::Permissions;
 

@@ -5,9 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use runtime::fd::Fd;
-use runtime::op::path::{Base, Open, OpenHow, c_path};
+use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags, c_path};
 use runtime::submit;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::File;

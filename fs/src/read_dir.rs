@@ -11,9 +11,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use runtime::fd::SharedFd;
-use runtime::op::path::{Base, OpenHow, Stat};
+use runtime::op::path::{Base, Mode, OFlags, OpenHow, ResolveFlags, Stat};
 use runtime::{JoinHandle, spawn_blocking, submit};
-use rustix::fs::{Dir as Listing, FileType as Kind, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Dir as Listing, FileType as Kind};
 
 use crate::open_options::open;
 use crate::{FileType, Metadata};

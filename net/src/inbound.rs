@@ -16,12 +16,11 @@ use std::rc::Rc;
 use runtime::buf::IoBufMut;
 use runtime::fd::SharedFd;
 use runtime::op::ready::Interest;
-use runtime::op::socket::SocketRequest;
+use runtime::op::socket::{RecvFlags, SocketRequest};
 use runtime::op::{Op, Reply, Request};
 use runtime::time::Instant;
 use runtime::{call, submit};
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 
 use crate::limit::{Limit, as_expired};
 use crate::line::{Line, Turn};

@@ -16,12 +16,12 @@ use std::rc::Rc;
 use runtime::buf::IoBuf;
 use runtime::fd::SharedFd;
 use runtime::op::ready::Interest;
-use runtime::op::socket::SocketRequest;
+use runtime::op::socket::{SendFlags, SocketRequest};
 use runtime::op::{OnDrop, Op, Reply, Request};
 use runtime::time::Instant;
 use runtime::{call, submit};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, sockopt};
+use rustix::net::sockopt;
 
 use crate::limit::{Limit, as_expired};
 use crate::line::{Line, Turn};

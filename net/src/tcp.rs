@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use runtime::call;
 use runtime::fd::SharedFd;
 use runtime::op::address::family;
-use rustix::net::{SocketType, ipproto};
+use runtime::op::socket::{SocketType, ipproto};
 
 /// A TCP socket for `address`.
 fn socket(address: SocketAddr) -> io::Result<SharedFd> {

@@ -7,17 +7,15 @@
 use std::io;
 use std::net::SocketAddr;
 
-use rustix::fs::{AtFlags, StatxFlags};
-use rustix::io::ReadWriteFlags;
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketType};
-
 use crate::core;
 use crate::driver::setup::Feature;
 use crate::fd::{Fd, SharedFd};
 use crate::op::address::SocketAddress;
-use crate::op::file::{FileRequest, Position};
-use crate::op::path::{PathRequest, Statx};
-use crate::op::socket::{End, SocketOption, SocketRequest};
+use crate::op::file::{FileRequest, Position, ReadWriteFlags};
+use crate::op::path::{AtFlags, PathRequest, Statx, StatxFlags};
+use crate::op::socket::{
+    AddressFamily, End, Protocol, RecvFlags, SendFlags, Shutdown, SocketOption, SocketRequest, SocketType,
+};
 use crate::op::{Reply, Request};
 
 /// Whether this core's driver serves an op that newer kernels' rings have. Where not, the blocking pool does the same.

@@ -98,7 +98,7 @@ impl<'a> FdRef<'a> {
     ///
     /// EBADF for a descriptor of a simulated kernel: it means nothing to this one.
     #[inline]
-    pub fn os(self) -> rustix::io::Result<BorrowedFd<'a>> {
+    pub(crate) fn os(self) -> rustix::io::Result<BorrowedFd<'a>> {
         match self {
             FdRef::Os(fd) => Ok(fd),
             FdRef::Simulated(_) => Err(rustix::io::Errno::BADF),

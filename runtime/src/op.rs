@@ -4,6 +4,9 @@
 //! it, so the compiler checks that each pointer the kernel gets lives in the op. A driver services the request, and the
 //! op's [`finish`](Op::finish) turns the [`Reply`] into what the caller wanted.
 //!
+//! The flags that ops name are rustix's types, which stand beside the ops under the same names
+//! ([`socket::RecvFlags`], [`path::OFlags`], …): who uses them needs no rustix of the same version.
+//!
 //! **To add an op**, open the file of its family. There stand, top to bottom: the struct that owns, what it asks, how a
 //! ring is asked (`sqe`), and which plain syscall does the same (`call`). The matches are exhaustive: the compiler names
 //! what is missing.

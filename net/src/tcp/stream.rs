@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use runtime::fd::SharedFd;
-use runtime::op::socket::{Connect, End, SocketOption};
+use runtime::op::socket::{self, Connect, End, SocketOption};
 use runtime::time::{Duration, now};
 use runtime::{call, submit};
 use rustix::net::sockopt;
@@ -220,9 +220,9 @@ impl TcpStream {
             outbound.check()?;
         }
         let how = match how {
-            Shutdown::Read => rustix::net::Shutdown::Read,
-            Shutdown::Write => rustix::net::Shutdown::Write,
-            Shutdown::Both => rustix::net::Shutdown::Both,
+            Shutdown::Read => socket::Shutdown::Read,
+            Shutdown::Write => socket::Shutdown::Write,
+            Shutdown::Both => socket::Shutdown::Both,
         };
         call::shutdown(&self.fd, how)
     }

@@ -5,7 +5,8 @@ use std::os::fd::AsRawFd;
 
 use io_uring::{opcode, squeue, types};
 use rustix::fs::FileType;
-use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+pub use rustix::io::ReadWriteFlags;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{
     Answered, Attempt, OnDrop, Op, Reply, Request, Way, check_offset, check_room, len_asked, ready, ready::Interest,

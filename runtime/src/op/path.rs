@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use io_uring::{opcode, squeue, types};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::CWD;
+pub use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 
 use super::{Answered, Op, Reply, Request, Yields};
 use crate::fd::{Fd, FdRef, SharedFd};

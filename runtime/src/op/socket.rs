@@ -6,7 +6,8 @@ use std::io;
 use io_uring::{opcode, squeue, types};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
+pub use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketType, ipproto};
+use rustix::net::{SocketFlags, sockopt};
 
 use super::address::SocketAddress;
 use super::{

@@ -4,11 +4,24 @@ use std::io;
 use std::rc::Rc;
 
 use runtime::fd::SharedFd;
-use runtime::op::file::{Position, Read};
+use runtime::op::file::{Position, Read, ReadWriteFlags};
+use runtime::op::path::{AtFlags, Mode, OFlags, OpenHow, ResolveFlags, StatxFlags};
+use runtime::op::socket::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketType, ipproto};
 use runtime::op::{Nop, Op, Reply, Request};
 use runtime::{JoinHandle, replies, spawn, submit};
 
 fn main() {}
+
+/// Right, and said without any other package: what an op's flags are is named where the op is.
+fn flags_need_no_package_of_their_own(fd: &SharedFd) -> io::Result<OpenHow> {
+    let _: (ReadWriteFlags, AtFlags, StatxFlags) = (ReadWriteFlags::NOWAIT, AtFlags::EMPTY_PATH, StatxFlags::SIZE);
+    let _: Protocol = ipproto::TCP;
+    drop(runtime::call::socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::TCP))?);
+    runtime::call::try_recv(fd, &mut [0; 16], RecvFlags::PEEK)?;
+    runtime::call::try_send(fd, &[0; 16], SendFlags::empty())?;
+    runtime::call::shutdown(fd, Shutdown::Write)?;
+    Ok(OpenHow::new(OFlags::RDONLY, Mode::empty(), ResolveFlags::BENEATH))
+}
 
 fn stays_here<T: Send>(_: T) {}
 
