@@ -4,3 +4,4 @@
 
 pub mod locks;
 pub mod wal;
+pub mod warnings;

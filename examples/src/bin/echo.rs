@@ -8,7 +8,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use net::{TcpListener, TcpStream};
 use runtime::buf::IoBuf;
@@ -34,8 +34,13 @@ const BUFFER_LEN: usize = 16 * 1024;
 /// pauses when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
+fn main() -> impl Termination {
+    gimmal_examples::warnings::to_stderr();
+    start()
+}
+
 #[runtime::main]
-async fn main() -> ExitCode {
+async fn start() -> ExitCode {
     let settings = match parse(std::env::args_os().skip(1)) {
         Ok(Some(settings)) => settings,
         Ok(None) => {

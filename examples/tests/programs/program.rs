@@ -89,6 +89,17 @@ impl Program {
         self.complaints.lock().unwrap().clone()
     }
 
+    /// Waits until it has written a line to standard error with all of these words in it.
+    #[track_caller]
+    pub fn expect_complaint(&self, words: &[&str]) {
+        let began = Instant::now();
+        let is_it = |line: &str| words.iter().all(|word| line.contains(word));
+        while !self.complaints().lines().any(is_it) {
+            assert!(began.elapsed() < PATIENCE, "no line with {words:?}, but: {}", self.complaints());
+            thread::yield_now();
+        }
+    }
+
     pub fn pid(&self) -> Pid {
         self.pid
     }

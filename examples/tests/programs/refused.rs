@@ -38,7 +38,15 @@ fn assert_is_on_the_fallback(program: &Program) {
     assert!(!open.iter().any(|file| file.contains("io_uring")), "{open:?}");
 }
 
-/// Catches: a request that only a ring services; a file that is read otherwise than on the blocking pool.
+/// Whoever is paged at night sees why it is slower than it was.
+#[track_caller]
+fn assert_warns_of_the_fallback(program: &Program, denial: Denial) {
+    let refused = if denial == Denial::Enter { "io_uring_enter(2)" } else { "io_uring_setup(2)" };
+    program.expect_complaint(&["WARN", "no io_uring, so epoll and a thread pool serve instead", refused, "seccomp"]);
+}
+
+/// Catches: a request that only a ring services; a file that is read otherwise than on the blocking pool; a program whose
+/// warnings nobody hears, or that listens for them only when the runtime is built.
 #[test]
 fn serve_serves_without_io_uring() {
     let _turn = beside_others();
@@ -50,6 +58,7 @@ fn serve_serves_without_io_uring() {
         command.env_remove("GIMMAL_DRIVER");
         let server = under(denial, || Program::start(command));
         assert_is_on_the_fallback(&server);
+        assert_warns_of_the_fallback(&server, denial);
         thread::scope(|scope| {
             for _client in 0..8 {
                 let (address, content) = (server.address, &content);
@@ -78,6 +87,7 @@ fn echo_echoes_without_io_uring() {
         for options in [&[][..], &["--owned"]] {
             let server = under(denial, || Program::start(echo(options)));
             assert_is_on_the_fallback(&server);
+            assert_warns_of_the_fallback(&server, denial);
             thread::scope(|scope| {
                 for length in [1, 16 * 1024 + 1, 2_000_000] {
                     let address = server.address;

@@ -34,7 +34,7 @@ mod stamp;
 mod status;
 
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 use std::rc::Rc;
 
 use runtime::signal::ctrl_c;
@@ -48,8 +48,13 @@ use server::{GRACE, Server};
 /// What the shell says of a program that ctrl-c has ended: 128 and the number of SIGINT.
 const ENDED_BY_CTRL_C: i32 = 130;
 
+fn main() -> impl Termination {
+    gimmal_examples::warnings::to_stderr();
+    start()
+}
+
 #[runtime::main]
-async fn main() -> ExitCode {
+async fn start() -> ExitCode {
     let settings = match arguments::parse(std::env::args_os().skip(1)) {
         Ok(Arguments::Help) => {
             print!("{}", arguments::USAGE);
