@@ -5,7 +5,6 @@
 //! points into. A simulated kernel answers the same requests.
 
 use std::io;
-use std::net::SocketAddr;
 
 use crate::core;
 use crate::driver::setup::Feature;
@@ -85,13 +84,43 @@ pub fn socket(family: AddressFamily, kind: SocketType, protocol: Option<Protocol
     socket_now(SocketRequest::Socket { family, kind, protocol })?.fd()
 }
 
-/// Gives the socket an address of ours. `bind(2)`; a plain system call, which never blocks.
+/// Makes two unix sockets that are connected with each other. `socketpair(2)`, close-on-exec; a plain system call, which never
+/// blocks.
 ///
 /// # Errors
 ///
-/// EADDRINUSE, EADDRNOTAVAIL, EACCES as bind(2) says.
-pub fn bind(fd: &SharedFd, address: SocketAddr) -> io::Result<()> {
-    socket_now(SocketRequest::Bind { fd: fd.borrow(), address: &address.into() }).map(drop)
+/// EMFILE and ENFILE when descriptors run out.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::fd::SharedFd;
+/// use runtime::{call, op};
+/// use rustix::net::{RecvFlags, SendFlags, SocketType};
+///
+/// let (one, other) = call::socketpair(SocketType::STREAM)?;
+/// let (one, other) = (SharedFd::new(one), SharedFd::new(other));
+/// call::try_send(&one, b"hello", SendFlags::empty())?;
+/// let recv = op::socket::Recv { fd: other, buf: [0; 5], flags: RecvFlags::empty(), poll_first: false };
+/// let (_count, greeting) = runtime::submit(recv).await?;
+/// assert_eq!(&greeting, b"hello");
+/// # Ok(()) }
+/// ```
+pub fn socketpair(kind: SocketType) -> io::Result<(Fd, Fd)> {
+    socket_now(SocketRequest::Pair { kind })?.pair()
+}
+
+/// Gives the socket an address of ours. `bind(2)`; a plain system call, which never blocks on an address, and on a disk only as
+/// far as the folder of a unix socket's name is not in memory.
+///
+/// # Errors
+///
+/// EADDRINUSE, EADDRNOTAVAIL, EACCES as bind(2) says. A unix socket's name is used until its file is removed, which is the
+/// program's to do.
+pub fn bind(fd: &SharedFd, address: impl Into<SocketAddress>) -> io::Result<()> {
+    let address = address.into();
+    socket_now(SocketRequest::Bind { fd: fd.borrow(), address: &address }).map(drop)
 }
 
 /// Takes connections from now on, up to `backlog` of them unaccepted. `listen(2)`; a plain system call, which never blocks.
@@ -112,15 +141,16 @@ pub fn shutdown(fd: &SharedFd, how: Shutdown) -> io::Result<()> {
     socket_now(SocketRequest::Shutdown { fd: fd.borrow(), how }).map(drop)
 }
 
-/// The address of one end. `getsockname(2)`, `getpeername(2)`; a plain system call, which never blocks.
+/// The address of one end: [`ip`](SocketAddress::ip) or [`unix`](SocketAddress::unix), as the socket is. `getsockname(2)`,
+/// `getpeername(2)`; a plain system call, which never blocks.
 ///
 /// # Errors
 ///
 /// ENOTCONN for the peer of a socket without one.
-pub fn name(fd: &SharedFd, end: End) -> io::Result<SocketAddr> {
+pub fn name(fd: &SharedFd, end: End) -> io::Result<SocketAddress> {
     let mut address = SocketAddress::room();
     socket_now(SocketRequest::Name { fd: fd.borrow(), end, address: &mut address })?;
-    address.ip()
+    Ok(address)
 }
 
 /// Sets an option. `setsockopt(2)`; a plain system call, which never blocks.

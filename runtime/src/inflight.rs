@@ -154,7 +154,8 @@ impl<T: Op> Future for Deadline<T> {
 
 /// A reply that only says «cancelled» says, to the caller, that time was up.
 fn timed_out(error: io::Error, cancelled: bool) -> io::Error {
-    if cancelled && error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()) {
+    // A worker of the kernel's that is told to stop says that it was interrupted. Either way nothing was done.
+    if cancelled && matches!(Errno::from_io_error(&error), Some(Errno::CANCELED | Errno::INTR)) {
         return io::Error::new(io::ErrorKind::TimedOut, "the deadline came before the operation was done");
     }
     error

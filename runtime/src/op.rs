@@ -243,6 +243,8 @@ pub enum Reply {
     Count(usize),
     /// A new descriptor, which closes itself if nobody takes it.
     Fd(Fd),
+    /// Two of them, for the two ends of something. Boxed, so that other replies are no larger for it.
+    Pair(Box<(Fd, Fd)>),
 }
 
 impl Reply {
@@ -256,6 +258,7 @@ impl Reply {
         match self {
             Reply::Count(count) => Ok(count),
             Reply::Fd(fd) => Err(mistyped(&format!("descriptor {fd:?}"), "a count")),
+            Reply::Pair(pair) => Err(mistyped(&format!("descriptors {pair:?}"), "a count")),
         }
     }
 
@@ -269,6 +272,20 @@ impl Reply {
         match self {
             Reply::Fd(fd) => Ok(fd),
             Reply::Count(count) => Err(mistyped(&format!("count {count}"), "a descriptor")),
+            Reply::Pair(pair) => Err(mistyped(&format!("descriptors {pair:?}"), "a descriptor")),
+        }
+    }
+
+    /// The two descriptors.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if anything else came back: the request asked for that.
+    pub fn pair(self) -> io::Result<(Fd, Fd)> {
+        match self {
+            Reply::Pair(pair) => Ok(*pair),
+            Reply::Fd(fd) => Err(mistyped(&format!("descriptor {fd:?}"), "two descriptors")),
+            Reply::Count(count) => Err(mistyped(&format!("count {count}"), "two descriptors")),
         }
     }
 }

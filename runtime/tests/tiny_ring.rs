@@ -162,7 +162,7 @@ fn connections_beyond_the_completion_queue_are_not_lost() {
         let fd = SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
         call::bind(&fd, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         call::listen(&fd, i32::try_from(VISITORS).unwrap()).unwrap();
-        let address = call::name(&fd, End::Local).unwrap();
+        let address = call::name(&fd, End::Local).unwrap().ip().unwrap();
         let mut accepted = Vec::new();
         let mut visitors: Vec<TcpStream> = Vec::new();
         let mut accepting = replies(AcceptMany { fd: fd.clone() });

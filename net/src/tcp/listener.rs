@@ -165,7 +165,7 @@ impl TcpListener {
     ///
     /// As getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        call::name(&self.fd, End::Local)
+        call::name(&self.fd, End::Local)?.ip()
     }
 
     /// Another handle of the same listener. [`std::net::TcpListener::try_clone`], except that both are one descriptor: what

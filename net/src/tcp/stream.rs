@@ -233,7 +233,7 @@ impl TcpStream {
     ///
     /// As getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        call::name(&self.fd, End::Local)
+        call::name(&self.fd, End::Local)?.ip()
     }
 
     /// Their end's address. [`std::net::TcpStream::peer_addr`].
@@ -242,7 +242,7 @@ impl TcpStream {
     ///
     /// As getpeername(2): [`NotConnected`](io::ErrorKind::NotConnected) when the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        call::name(&self.fd, End::Peer)
+        call::name(&self.fd, End::Peer)?.ip()
     }
 
     /// Sends small pieces at once, instead of waiting for more. [`std::net::TcpStream::set_nodelay`].

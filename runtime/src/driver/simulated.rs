@@ -266,6 +266,8 @@ impl Simulated {
         if (self.are_helpers_busy)() {
             return Ok(Turn::Sleep);
         }
+        // What was just done may be what others wait for.
+        kernel.settle();
         kernel.set_idle(self.core, until_ns, self.agenda.first().map(|due| due.at_ns));
         match kernel.ahead() {
             Ahead::Busy => Ok(Turn::Over),
@@ -463,8 +465,13 @@ impl Simulated {
     fn reply(&self, given: Given) -> Reply {
         match given {
             Given::Count(count) => Reply::Count(count),
-            Given::Fd(number) => Reply::Fd(Fd::Simulated(SimulatedFd::new(number, self.shared.clone()))),
+            Given::Fd(number) => Reply::Fd(self.descriptor(number)),
+            Given::Pair(one, other) => Reply::Pair(Box::new((self.descriptor(one), self.descriptor(other)))),
         }
+    }
+
+    fn descriptor(&self, number: u32) -> Fd {
+        Fd::Simulated(SimulatedFd::new(number, self.shared.clone()))
     }
 }
 

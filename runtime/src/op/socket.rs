@@ -29,6 +29,11 @@ pub enum SocketRequest<'a> {
         /// The protocol, or the usual one.
         protocol: Option<Protocol>,
     },
+    /// Make two unix sockets that are connected with each other.
+    Pair {
+        /// Stream or datagram.
+        kind: SocketType,
+    },
     /// Give it an address of ours.
     Bind {
         /// The socket.
@@ -153,6 +158,7 @@ impl<'a> SocketRequest<'a> {
                 opcode::Connect::new(types::Fd(fd.number()), address.cast(), len).build()
             }
             SocketRequest::Socket { .. }
+            | SocketRequest::Pair { .. }
             | SocketRequest::Bind { .. }
             | SocketRequest::Listen { .. }
             | SocketRequest::Shutdown { .. }
@@ -168,6 +174,10 @@ impl<'a> SocketRequest<'a> {
         match self {
             SocketRequest::Socket { family, kind, protocol } => {
                 rustix::net::socket_with(*family, *kind, SocketFlags::CLOEXEC, *protocol).map(|fd| Reply::Fd(fd.into()))
+            }
+            SocketRequest::Pair { kind } => {
+                let pair = rustix::net::socketpair(AddressFamily::UNIX, *kind, SocketFlags::CLOEXEC, None);
+                pair.map(|(one, other)| Reply::Pair(Box::new((one.into(), other.into()))))
             }
             SocketRequest::Bind { fd, address } => rustix::net::bind(fd.os()?, &address.any()?).map(none),
             SocketRequest::Listen { fd, backlog } => rustix::net::listen(fd.os()?, *backlog).map(none),
@@ -202,6 +212,11 @@ impl<'a> SocketRequest<'a> {
 
     /// Never blocks. Who wants all gets what there is, and asks for the rest when there is more.
     pub(super) fn attempt(&mut self) -> Attempt {
+        if let SocketRequest::Connect { fd, address, ours } = self
+            && address.family() == AddressFamily::UNIX
+        {
+            return connect_unix(*fd, address, ours);
+        }
         let (fd, len) = match self {
             SocketRequest::Recv { fd, buf, flags, .. }
                 if flags.contains(RecvFlags::WAITALL) && !flags.contains(RecvFlags::PEEK) =>
@@ -236,6 +251,7 @@ impl<'a> SocketRequest<'a> {
             SocketRequest::Connect { fd, ours: false, .. } if is_blocking(fd) => Way::Pool,
             SocketRequest::Send { fd, .. } | SocketRequest::Connect { fd, .. } => Way::Ready(fd, Interest::WRITABLE),
             SocketRequest::Socket { .. }
+            | SocketRequest::Pair { .. }
             | SocketRequest::Bind { .. }
             | SocketRequest::Listen { .. }
             | SocketRequest::Shutdown { .. }
@@ -273,6 +289,7 @@ impl fmt::Debug for SocketRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SocketRequest::Socket { family, kind, .. } => write!(f, "socket {family:?} {kind:?}"),
+            SocketRequest::Pair { kind } => write!(f, "socketpair {kind:?}"),
             SocketRequest::Bind { fd, address } => write!(f, "bind {fd:?} to {address:?}"),
             SocketRequest::Listen { fd, backlog } => write!(f, "listen on {fd:?}, backlog {backlog}"),
             SocketRequest::Connect { fd, address, .. } => write!(f, "connect {fd:?} to {address:?}"),
@@ -308,6 +325,17 @@ fn connect(fd: FdRef<'_>, address: &SocketAddress, ours: bool) -> Result<(), Err
         rustix::io::ioctl_fionbio(fd, false)?;
     }
     connected.map_err(|error| if matches!(error, Errno::INPROGRESS | Errno::ALREADY) { Errno::AGAIN } else { error })
+}
+
+/// No event tells that a full listener has room again: waiting for that is left to a thread, in a connect that blocks.
+fn connect_unix(fd: FdRef<'_>, address: &SocketAddress, ours: &mut bool) -> Attempt {
+    match retry_on_intr(|| connect(fd, address, *ours)) {
+        Err(Errno::AGAIN) => {
+            *ours = false;
+            Attempt::MayBlock
+        }
+        connected => Attempt::Done(connected.map(|()| Reply::Count(0))),
+    }
 }
 
 /// Whether calls on it may wait. A descriptor that cannot be asked fails by itself, at once.
@@ -351,7 +379,8 @@ fn accept(fd: FdRef<'_>, peer: Option<&mut SocketAddress>) -> Answered {
 
 /// Connects. `connect(2)`; `IORING_OP_CONNECT` (5.5).
 ///
-/// A connect that is cancelled may still come about: close the socket, do not use it again.
+/// A connect that is cancelled may still come about: close the socket, do not use it again. A unix socket is connected at
+/// once, or waits while the listener's backlog is full; that takes a thread, the kernel's or one of the blocking pool.
 #[derive(Debug)]
 pub struct Connect {
     /// The socket.

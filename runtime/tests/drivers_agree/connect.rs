@@ -18,13 +18,18 @@ use crate::scene::{
 };
 use crate::shown::Shown;
 use crate::table::Row;
+use crate::unix::{
+    accepts_on_a_unix_listener, connects_unix_sockets_by_their_names, waits_for_room_in_the_backlog_of_a_unix_listener,
+};
 
 pub fn rows() -> Vec<Row> {
     vec![
         row!("Connect": connects_every_kind_of_descriptor, is_refused_where_nobody_listens, keeps_to_the_family,
-            works_whoever_made_the_socket, names_itself, connects_over_either_family, is_told_once_that_it_failed),
+            works_whoever_made_the_socket, names_itself, connects_over_either_family, is_told_once_that_it_failed,
+            connects_unix_sockets_by_their_names, waits_for_room_in_the_backlog_of_a_unix_listener),
         row!("Accept": accepts_on_every_kind_of_descriptor, accepts_in_the_order_of_connecting, tells_who_connected,
-            waits_until_somebody_connects, a_deadline_loses_no_connection, takes_who_has_left_already),
+            waits_until_somebody_connects, a_deadline_loses_no_connection, takes_who_has_left_already,
+            accepts_on_a_unix_listener),
         row!("AcceptMany": accepts_many_on_every_kind_of_descriptor, accepts_all_who_come, stops_when_it_is_told_to),
     ]
 }
@@ -168,7 +173,10 @@ async fn tells_who_connected(scene: Scene) {
     let server = SharedFd::new(server);
     let peer = peer.ip().expect("IP");
     scene.tell("it is the client", &format!("{}", peer == local(&client)));
-    scene.tell("and the peer's name", &format!("{}", call::name(&server, End::Peer).expect("it is connected") == peer));
+    scene.tell(
+        "and the peer's name",
+        &format!("{}", call::name(&server, End::Peer).expect("it is connected") == peer.into()),
+    );
     scene.tell("our end has the listener's address", &format!("{}", local(&server) == local(&listener)));
 }
 

@@ -67,7 +67,7 @@ pub async fn hears_only_of_whom_it_is_connected_to(scene: Scene) {
     scene.tell("connecting elsewhere", &submit(connect(&ours, local(&third))).await);
     scene.tell(
         "that is the peer now",
-        &(call::name(&ours, End::Peer).expect("it is connected") == local(&third)).to_string(),
+        &(call::name(&ours, End::Peer).expect("it is connected") == local(&third).into()).to_string(),
     );
     submit(send(&ours, b"third")).await.expect("there is room");
     scene.tell("who hears", &submit(recv(&third, 9, RecvFlags::empty())).await);

@@ -64,6 +64,7 @@ const AT_A_PLACE_OF_A_STREAM: Either = Either {
     among: &[
         "NotSeekable",
         "NotConnected",
+        "InvalidInput",
         "BrokenPipe",
         "ConnectionReset",
         "waits",
@@ -77,7 +78,7 @@ const AT_A_PLACE_OF_A_STREAM: Either = Either {
 };
 
 const NOTHING_TO_A_STREAM: Either = Either {
-    among: &["BrokenPipe", "ConnectionReset", "0, ", "Uncategorized: Destination address required"],
+    among: &["BrokenPipe", "ConnectionReset", "NotConnected", "0, ", "Uncategorized: Destination address required"],
     says: "no bytes written to a stream: «the results are not specified», write(2)",
 };
 

@@ -23,6 +23,7 @@ mod shown;
 mod sources;
 mod stream;
 mod table;
+mod unix;
 
 use std::collections::BTreeSet;
 

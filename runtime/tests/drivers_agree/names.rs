@@ -13,16 +13,21 @@ use crate::scene::{
 };
 use crate::shown::Shown;
 use crate::table::Row;
+use crate::unix::{
+    a_name_of_a_unix_socket_is_a_file, a_unix_stream_ends_for_both_sides, binds_unix_sockets_to_names,
+    makes_pairs_that_speak_with_each_other,
+};
 
 pub fn rows() -> Vec<Row> {
     vec![
         row!("call::socket": makes_sockets_of_every_family),
+        row!("call::socketpair": makes_pairs_that_speak_with_each_other),
         row!("call::bind": binds_every_kind_of_descriptor, an_address_is_had_once, a_family_keeps_to_its_addresses,
-            an_address_is_free_again_when_its_socket_is_closed),
+            an_address_is_free_again_when_its_socket_is_closed, binds_unix_sockets_to_names, a_name_of_a_unix_socket_is_a_file),
         row!("call::listen": listens_on_every_kind_of_descriptor, one_listener_an_address, any_backlog_will_do),
         row!("call::name": names_both_ends_of_every_kind_of_descriptor, both_ends_know_each_other),
         row!("call::set_option": sets_every_option_on_every_kind_of_descriptor, a_listeners_address_can_be_taken_over),
-        row!("call::shutdown": shuts_every_kind_of_descriptor_down, ends_one_direction_or_both,
+        row!("call::shutdown": a_unix_stream_ends_for_both_sides, shuts_every_kind_of_descriptor_down, ends_one_direction_or_both,
             a_listener_that_was_shut_down_takes_nobody),
     ]
 }

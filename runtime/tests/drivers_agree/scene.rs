@@ -25,6 +25,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
 use crate::shown::Shown;
 use crate::table::Driver;
+use crate::unix;
 
 pub const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -194,7 +195,7 @@ pub fn listener() -> SharedFd {
 }
 
 pub fn local(fd: &SharedFd) -> SocketAddr {
-    call::name(fd, End::Local).expect("it is bound")
+    call::name(fd, End::Local).and_then(|name| name.ip()).expect("it is bound")
 }
 
 pub fn connect(fd: &SharedFd, address: SocketAddr) -> Connect {
@@ -258,6 +259,7 @@ impl Kinds {
         far.push(client);
         Kinds::add_streams(&mut all, &mut far).await;
         Kinds::add_datagrams(&mut all, &mut far).await;
+        unix::add_kinds(&mut all, &mut far).await;
         Kinds { all, _far: far }
     }
 

@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix;
 
 use runtime::buf::BufError;
 use runtime::fd::Fd;
+use runtime::op::address::SocketAddress;
 use runtime::op::path::Statx;
 use runtime::op::ready::Interest;
 use rustix::event::PollFlags;
@@ -123,6 +126,26 @@ impl Shown for Statx {
 impl Shown for SocketAddr {
     fn shown(&self) -> String {
         format!("{}, {}", self.ip(), if self.port() == 0 { "no port" } else { "a port" })
+    }
+}
+
+/// So it is with the name that the kernel gives a unix socket.
+impl Shown for SocketAddress {
+    fn shown(&self) -> String {
+        let is_chosen = |address: &unix::net::SocketAddr| {
+            address.as_abstract_name().is_some_and(|name| name.len() == 5 && name.iter().all(u8::is_ascii_hexdigit))
+        };
+        match (self.ip(), self.unix()) {
+            (Ok(address), _) => address.shown(),
+            (Err(_), Ok(address)) if is_chosen(&address) => "five digits beside the files".into(),
+            (Err(_), _) => format!("{self:?}"),
+        }
+    }
+}
+
+impl Shown for (Fd, Fd) {
+    fn shown(&self) -> String {
+        format!("{} and {}", self.0.shown(), self.1.shown())
     }
 }
 

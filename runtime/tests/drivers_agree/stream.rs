@@ -63,7 +63,7 @@ const WAITING_FOR_NO_SOCKET: Either = Either {
 };
 
 const WAITING_WITHOUT_WAITING: Either = Either {
-    among: &["WouldBlock", "NotConnected", "ConnectionReset", "0, ", "5, "],
+    among: &["WouldBlock", "NotConnected", "InvalidInput", "ConnectionReset", "0, ", "5, "],
     says: "to wait first, and not to wait: EAGAIN, or as without waiting first; io_uring_enter(2) knows no such question",
 };
 

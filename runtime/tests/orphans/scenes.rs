@@ -379,7 +379,7 @@ async fn call_inline(row: Row, driver: Driver) {
         Row::NameOption => {
             let fd = SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
             call::set_option(&fd, SocketOption::NoDelay(true)).unwrap();
-            assert_eq!(call::name(&fd, End::Local).unwrap().port(), 0);
+            assert_eq!(call::name(&fd, End::Local).unwrap().ip().unwrap().port(), 0);
         }
         _shutdown => {
             let (fd, _far) = worlds::stream(driver).await;

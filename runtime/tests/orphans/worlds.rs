@@ -202,7 +202,7 @@ impl Listener {
         let fd = socket();
         call::bind(&fd, LOOPBACK).unwrap();
         call::listen(&fd, 16).unwrap();
-        let address = call::name(&fd, End::Local).unwrap();
+        let address = call::name(&fd, End::Local).unwrap().ip().unwrap();
         Listener { fd, address, clients: Rc::default() }
     }
 

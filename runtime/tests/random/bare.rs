@@ -65,6 +65,8 @@ struct Traffic {
 
 const FILE_LEN: u64 = 4_000;
 
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 /// Whoever waits for an op's last reply waits so many times.
 const WAITS_MAX: u32 = 20_000;
 
@@ -100,9 +102,9 @@ impl Bare {
         let outer = stage.world.listen(outside).ok()?;
         let file = submit(open(&path)).await.ok().map(SharedFd::new);
         let listener = socket().and_then(|fd| {
-            again(|| call::bind(&fd, ([127, 0, 0, 1], 0).into()))?;
+            again(|| call::bind(&fd, LOOPBACK))?;
             again(|| call::listen(&fd, 4))?;
-            let address = again(|| call::name(&fd, End::Local))?;
+            let address = again(|| call::name(&fd, End::Local)?.ip())?;
             Some((fd, address))
         });
         let mut stream = None;
@@ -336,10 +338,11 @@ impl Bare {
         let Some(fd) = socket() else { return };
         let _refused = call::set_option(&fd, SocketOption::ReuseAddress(true));
         let _refused = call::set_option(&fd, SocketOption::NoDelay(true));
-        let _refused = call::bind(&fd, ([127, 0, 0, 1], 0).into());
+        let _refused = call::bind(&fd, LOOPBACK);
         let _refused = call::listen(&fd, 1);
         let _refused = call::name(&fd, End::Local);
         let _refused = call::shutdown(&fd, Shutdown::Both);
+        let _refused = call::socketpair(SocketType::STREAM);
         if let Some(file) = &self.file {
             let _refused = call::stat_now(file);
             let _refused = call::try_read(file, &mut [0; 64], Position::At(3));

@@ -50,6 +50,18 @@ impl Descriptors {
         Ok(free)
     }
 
+    /// Gives out two, or none.
+    pub fn add_two(&mut self, one: Object, other: Object) -> Result<(u32, u32), Errno> {
+        let one = self.add(one)?;
+        match self.add(other) {
+            Ok(other) => Ok((one, other)),
+            Err(error) => {
+                self.objects.remove(&one);
+                Err(error)
+            }
+        }
+    }
+
     pub fn replace(&mut self, number: u32, object: Object) {
         self.objects.insert(number, object);
     }

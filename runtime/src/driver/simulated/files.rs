@@ -54,7 +54,12 @@ struct Inode {
 #[derive(Debug)]
 enum Content {
     Directory,
-    Regular { bytes: Vec<u8>, durable: Durable },
+    /// The name of a unix socket.
+    Socket,
+    Regular {
+        bytes: Vec<u8>,
+        durable: Durable,
+    },
 }
 
 /// An open file description: what `dup(2)` would share.
@@ -147,6 +152,7 @@ impl FileSystem {
                 inode
             }
             Some(_) if directory_wanted || flags.contains(OFlags::DIRECTORY) => return Err(Errno::NOTDIR),
+            Some(inode) if self.is_socket(inode) && !flags.contains(OFlags::PATH) => return Err(Errno::NXIO),
             Some(inode) => inode,
             None if !flags.contains(OFlags::CREATE) => return Err(Errno::NOENT),
             None => self.add(path, permissions, Content::empty(), now_ns),
@@ -164,6 +170,36 @@ impl FileSystem {
             return Err(Errno::NOTDIR);
         }
         Ok(self.make(permissions, 0, Content::empty(), now_ns))
+    }
+
+    /// Makes the file that is the name of a unix socket.
+    pub fn make_socket(&mut self, path: &[u8], now_ns: u64) -> Result<InodeNumber, Errno> {
+        let Location { path, directory_wanted } = self.locate(ROOT, path, rustix::fs::ResolveFlags::empty())?;
+        match self.names.get(&path) {
+            Some(_) => Err(Errno::ADDRINUSE),
+            None if directory_wanted => Err(Errno::NOENT),
+            None => Ok(self.add(path, 0o755, Content::Socket, now_ns)),
+        }
+    }
+
+    /// Takes it away again, of a socket that could not be bound after all.
+    pub fn unmake_socket(&mut self, path: &[u8]) {
+        if let Ok(Location { path, .. }) = self.locate(ROOT, path, rustix::fs::ResolveFlags::empty())
+            && let Some(inode) = self.names.remove(&path)
+        {
+            self.forget(inode);
+        }
+    }
+
+    /// The file that is the name of a unix socket. What is a file of another kind takes no connections.
+    pub fn find_socket(&self, path: &[u8]) -> Result<InodeNumber, Errno> {
+        let Location { path, directory_wanted } = self.locate(ROOT, path, rustix::fs::ResolveFlags::empty())?;
+        let inode = *self.names.get(&path).ok_or(Errno::NOENT)?;
+        match self.is_socket(inode) {
+            true if directory_wanted => Err(Errno::NOTDIR),
+            true => Ok(inode),
+            false => Err(Errno::CONNREFUSED),
+        }
     }
 
     /// A file without a name was closed.
@@ -231,6 +267,7 @@ impl FileSystem {
         match &mut inode.content {
             Content::Regular { durable, .. } => durable.sync(),
             Content::Directory => self.sync_names(number),
+            Content::Socket => {}
         }
         Ok(())
     }
@@ -266,6 +303,7 @@ impl FileSystem {
         match &self.inode(inode)?.content {
             Content::Regular { bytes, .. } => Ok(u64::try_from(bytes.len()).expect("usize has 64 bits at most")),
             Content::Directory => Err(Errno::ISDIR),
+            Content::Socket => Err(Errno::NXIO),
         }
     }
 
@@ -296,7 +334,7 @@ impl FileSystem {
     /// All regular files, in the order of their paths.
     pub fn list(&self) -> Vec<FileState> {
         let state = |(path, number): (&Vec<u8>, &InodeNumber)| match &self.inodes.get(number)?.content {
-            Content::Directory => None,
+            Content::Directory | Content::Socket => None,
             Content::Regular { bytes, durable } => Some(FileState {
                 path: path.clone(),
                 bytes: bytes.clone(),
@@ -338,10 +376,15 @@ impl FileSystem {
         self.inodes.get(&number).is_some_and(|inode| matches!(inode.content, Content::Directory))
     }
 
+    fn is_socket(&self, number: InodeNumber) -> bool {
+        self.inodes.get(&number).is_some_and(|inode| matches!(inode.content, Content::Socket))
+    }
+
     fn describe(&self, number: InodeNumber) -> Result<Statx, Errno> {
         let inode = self.inode(number)?;
         let (kind, size) = match &inode.content {
             Content::Directory => (FileType::Directory, 4096),
+            Content::Socket => (FileType::Socket, 0),
             Content::Regular { bytes, .. } => (FileType::RegularFile, bytes.len()),
         };
         let size = u64::try_from(size).expect("usize has 64 bits at most");

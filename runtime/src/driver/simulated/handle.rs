@@ -2,19 +2,19 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::AddressFamily;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::descriptors::Object;
 use super::faults::places::{Kind, place};
 use super::faults::{Fault, Faults};
 use super::world::{Kernel, Shared};
+use crate::op::socket::End;
 
+mod outside;
 mod peer;
 
 pub use peer::{Peer, PeerListener};
@@ -140,121 +140,6 @@ impl World {
     /// ```
     pub fn set_faults(&self, faults: Faults) {
         self.shared.lock().ledger.set_faults(faults);
-    }
-
-    /// Connects from outside to a listener of the program's, from an address of the world's choice.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody listens there;
-    /// [`TimedOut`](io::ErrorKind::TimedOut) if the backlog is full or the network is cut.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
-    /// # runtime.block_on(async {
-    /// use runtime::time::{Duration, sleep};
-    ///
-    /// let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
-    /// let client = runtime::simulated::world().connect("127.0.0.1:7000".parse().unwrap())?;
-    /// let (stream, _peer) = listener.accept().await?;
-    /// client.send(b"hello")?;
-    /// let mut greeting = [0; 5];
-    /// stream.read_exact(&mut greeting).await?;
-    /// stream.write_all(b"well met").await?;
-    /// sleep(Duration::from_secs(1)).await;
-    /// assert_eq!(client.received(), b"well met");
-    /// # Ok::<(), std::io::Error>(()) })?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn connect(&self, to: SocketAddr) -> io::Result<Peer> {
-        self.connect_as(None, to)
-    }
-
-    /// As [`connect`](World::connect), from an address of yours.
-    ///
-    /// # Errors
-    ///
-    /// As there; and [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody has that address.
-    pub fn connect_from(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Peer> {
-        self.connect_as(Some(from), to)
-    }
-
-    fn connect_as(&self, from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Peer> {
-        let mut kernel = self.shared.lock();
-        let network = &mut kernel.network;
-        let socket = network.socket(family(to), true);
-        let bound = from.map_or(Ok(()), |from| network.bind(socket, from));
-        match bound.and_then(|()| network.connect_now(socket, to)) {
-            Ok(()) => Ok(Peer { shared: self.shared.clone(), socket }),
-            Err(error) => {
-                network.break_off(socket, 0);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Listens outside, for the program to connect to. Port 0 is a free one.
-    ///
-    /// # Errors
-    ///
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody listens there.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
-    /// # runtime.block_on(async {
-    /// let database = runtime::simulated::world().listen("10.0.0.9:5432".parse().unwrap())?;
-    /// let stream = net::TcpStream::connect("10.0.0.9:5432").await?;
-    /// let far_end = database.accept().expect("it has connected");
-    /// assert_eq!(far_end.address()?, stream.peer_addr()?);
-    /// # Ok::<(), std::io::Error>(()) })?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn listen(&self, at: SocketAddr) -> io::Result<PeerListener> {
-        let mut kernel = self.shared.lock();
-        let network = &mut kernel.network;
-        let socket = network.socket(family(at), true);
-        match network.bind(socket, at).and_then(|()| network.listen(socket, 128)) {
-            Ok(()) => Ok(PeerListener { shared: self.shared.clone(), socket }),
-            Err(error) => {
-                network.break_off(socket, 0);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Cuts the network between the program and the outside. What is sent is sent again, ever more rarely, until the
-    /// network is [mended](World::mend) or TCP gives up, which takes it a quarter of an hour.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
-    /// # runtime.block_on(async {
-    /// use runtime::simulated::world;
-    /// use runtime::time::{Duration, timeout};
-    ///
-    /// let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
-    /// let client = world().connect("127.0.0.1:7000".parse().unwrap())?;
-    /// let (stream, _peer) = listener.accept().await?;
-    /// world().cut();
-    /// client.send(b"lost, for now")?;
-    /// assert!(timeout(Duration::from_secs(60), stream.read(&mut [0; 16])).await.is_err());
-    /// world().mend();
-    /// assert!(stream.read(&mut [0; 16]).await? > 0);
-    /// # Ok::<(), std::io::Error>(()) })?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn cut(&self) {
-        self.shared.lock().network.set_cut(true);
-    }
-
-    /// Mends the network. What was lost arrives when it is next sent again.
-    pub fn mend(&self) {
-        self.shared.lock().network.set_cut(false);
     }
 
     /// The power goes, and comes back at once: what was not synced may be lost or torn, all descriptors are dead, and what
@@ -429,6 +314,14 @@ impl fmt::Debug for World {
 fn describe(kernel: &Kernel, object: &Object) -> String {
     match object {
         Object::File(file) => format!("file, inode {}", file.inode()),
+        Object::Socket(socket) if kernel.network.is_unix(*socket) => {
+            let name = |end| kernel.network.name(*socket, end).ok();
+            match (name(End::Local), name(End::Peer)) {
+                (Some(local), Some(peer)) => format!("unix connection {local:?} to {peer:?}"),
+                (Some(local), None) => format!("unix socket at {local:?}"),
+                (None, _) => "unix socket".to_owned(),
+            }
+        }
         Object::Socket(socket) => match (kernel.network.local(*socket), kernel.network.peer(*socket)) {
             (Some(local), Some(peer)) => format!("connection {local} to {peer}"),
             (Some(local), None) => format!("socket at {local}"),
@@ -436,8 +329,4 @@ fn describe(kernel: &Kernel, object: &Object) -> String {
         },
         Object::Dead => "lost with the power".to_owned(),
     }
-}
-
-fn family(address: SocketAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }

@@ -4,7 +4,10 @@
 //! speak the same protocol. What travels takes time: a SYN, a piece of a stream, a reset is a [`Happening`] on the
 //! network's agenda. What outside sockets are sent arrives at once, so that a test sees all that the program sent.
 //!
-//! Not modelled: unix sockets, datagrams to who is not connected, IPv4 through IPv6 sockets, TIME_WAIT, urgent data.
+//! [Unix sockets](unix) know no wires: what is said on them is heard at once.
+//!
+//! Not modelled: datagrams to who is not connected, unix datagrams, descriptors sent over unix sockets, IPv4 through IPv6
+//! sockets, TIME_WAIT, urgent data.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,14 +16,17 @@ use rustix::io::Errno;
 use rustix::net::AddressFamily;
 
 use super::random::Random;
+use crate::op::address::SocketAddress;
 
 mod datagrams;
 mod names;
 mod stream;
+mod unix;
 mod wire;
 
 use datagrams::{Datagrams, Travelling};
 use stream::Stream;
+pub(super) use unix::UnixName;
 
 pub(super) type SocketId = u64;
 
@@ -51,8 +57,12 @@ pub(super) struct Network {
 #[derive(Debug)]
 struct Socket {
     family: AddressFamily,
+    /// The addresses of its two ends, if it speaks IP.
     local: Option<SocketAddr>,
     peer: Option<SocketAddr>,
+    /// The name of a unix socket, and what it knows of its peer's.
+    name: Option<UnixName>,
+    peer_name: Option<SocketAddress>,
     /// Its address was asked for, and stays its own when a connection breaks.
     is_bound: bool,
     reuses_address: bool,
@@ -71,6 +81,8 @@ enum State {
     Listening {
         queue: VecDeque<SocketId>,
         backlog: usize,
+        /// A unix socket that was shut down for reading: those who wait in it are accepted, and nobody else comes.
+        refuses: bool,
     },
     /// A SYN is out.
     Connecting,
@@ -121,6 +133,8 @@ impl Network {
             family,
             local: None,
             peer: None,
+            name: None,
+            peer_name: None,
             is_bound: false,
             reuses_address: false,
             is_outside,
@@ -159,22 +173,36 @@ impl Network {
     }
 
     /// Who connected, also when that connection is broken already: accept(2) tells all the same.
-    pub fn accepted_from(&self, id: SocketId) -> Option<SocketAddr> {
-        self.sockets.get(&id)?.peer
-    }
-
-    /// What `getsockname(2)` says of a socket without a name.
-    pub fn unnamed(&self, id: SocketId) -> SocketAddr {
-        match self.sockets.get(&id).map(|socket| socket.family) {
-            Some(AddressFamily::INET6) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-            _ => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        }
+    pub fn accepted_from(&self, id: SocketId) -> Option<SocketAddress> {
+        let socket = self.sockets.get(&id)?;
+        socket.peer.map(SocketAddress::from).or(socket.peer_name)
     }
 
     pub fn listen(&mut self, id: SocketId, backlog: i32) -> Result<(), Errno> {
         if self.is_of_datagrams(id) {
             return Err(Errno::OPNOTSUPP);
         }
+        if self.is_unix(id) {
+            self.check_named(id)?;
+        } else {
+            self.claim_for_listening(id)?;
+        }
+        // A negative backlog is a very large one, as the kernel takes it.
+        let wanted = usize::try_from(backlog).unwrap_or(BACKLOG_MAX).min(BACKLOG_MAX);
+        match &mut self.get(id)?.state {
+            state @ State::Fresh => {
+                *state = State::Listening { queue: VecDeque::new(), backlog: wanted, refuses: false };
+            }
+            State::Listening { backlog, .. } => *backlog = wanted,
+            State::Connecting | State::Stream(_) | State::Datagrams(_) => return Err(Errno::INVAL),
+        }
+        // Who waits for room has perhaps got it.
+        self.touched.insert(id);
+        Ok(())
+    }
+
+    /// An address of its own, for a listener that speaks IP.
+    fn claim_for_listening(&mut self, id: SocketId) -> Result<(), Errno> {
         let unnamed = self.unnamed(id);
         let local = match self.local(id) {
             Some(local) => local,
@@ -182,13 +210,6 @@ impl Network {
         };
         if self.listener(local).is_some_and(|other| other != id) {
             return Err(Errno::ADDRINUSE);
-        }
-        // A negative backlog is a very large one, as the kernel takes it.
-        let wanted = usize::try_from(backlog).unwrap_or(BACKLOG_MAX).min(BACKLOG_MAX);
-        match &mut self.get(id)?.state {
-            state @ State::Fresh => *state = State::Listening { queue: VecDeque::new(), backlog: wanted },
-            State::Listening { backlog, .. } => *backlog = wanted,
-            State::Connecting | State::Stream(_) | State::Datagrams(_) => return Err(Errno::INVAL),
         }
         Ok(())
     }
@@ -199,7 +220,6 @@ impl Network {
             return self.connect_datagrams(id, to);
         }
         let socket = self.get(id)?;
-        check_family(socket, to)?;
         match socket.state {
             State::Stream(_) if std::mem::take(&mut socket.has_news) => return Ok(()),
             State::Listening { .. } | State::Stream(_) => return Err(Errno::ISCONN),
@@ -242,11 +262,16 @@ impl Network {
 
     /// Takes a connection that waits: EAGAIN if none does.
     pub fn accept(&mut self, id: SocketId) -> Result<SocketId, Errno> {
-        match &mut self.get(id)?.state {
-            State::Listening { queue, .. } => queue.pop_front().ok_or(Errno::AGAIN),
-            State::Datagrams(_) => Err(Errno::OPNOTSUPP),
-            _ => Err(Errno::INVAL),
-        }
+        let accepted = match &mut self.get(id)?.state {
+            State::Listening { queue, refuses, .. } => {
+                queue.pop_front().ok_or(if *refuses { Errno::INVAL } else { Errno::AGAIN })?
+            }
+            State::Datagrams(_) => return Err(Errno::OPNOTSUPP),
+            _ => return Err(Errno::INVAL),
+        };
+        // There is room for somebody else.
+        self.touched.insert(id);
+        Ok(accepted)
     }
 
     /// Whether a connection waits to be accepted.
@@ -257,7 +282,7 @@ impl Network {
         }
     }
 
-    /// Whether there is a connection that could break.
+    /// Whether there is a connection that could break by itself.
     pub fn is_connected(&self, id: SocketId) -> bool {
         match self.sockets.get(&id) {
             Some(Socket { state: State::Stream(stream), .. }) => stream.other.is_some(),
@@ -300,15 +325,6 @@ impl Network {
                 self.happen(now_ns, Happening::Reset { to: other, why: Errno::CONNRESET });
             }
         }
-    }
-}
-
-/// An address of the other family: of a socket of IPv6's it is too short, and to one of IPv4's it is strange.
-fn check_family(socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
-    match (socket.family == AddressFamily::INET, address.is_ipv4()) {
-        (true, false) => Err(Errno::AFNOSUPPORT),
-        (false, true) => Err(Errno::INVAL),
-        (true, true) | (false, false) => Ok(()),
     }
 }
 

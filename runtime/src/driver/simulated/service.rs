@@ -6,7 +6,7 @@
 use rustix::event::PollFlags;
 use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, ipproto};
+use rustix::net::{RecvFlags, SendFlags};
 
 use super::descriptors::Object;
 use super::faults::Fault;
@@ -16,11 +16,12 @@ use super::network::SocketId;
 use super::world::Kernel;
 use crate::fd::FdRef;
 use crate::op::Request;
-use crate::op::address::SocketAddress;
 use crate::op::file::{FileRequest, Position};
 use crate::op::path::PathRequest;
 use crate::op::ready::{Interest, ReadyRequest};
-use crate::op::socket::{End, SocketOption, SocketRequest};
+use crate::op::socket::SocketRequest;
+
+mod sockets;
 
 /// What became of a request.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) enum Given {
     Count(usize),
     /// A new descriptor, which belongs to whoever gets this.
     Fd(u32),
+    /// Two of them.
+    Pair(u32, u32),
 }
 
 /// How a request is served, and how far it got.
@@ -216,167 +219,6 @@ impl Kernel {
         }
     }
 
-    fn serve_socket(&mut self, request: &mut SocketRequest<'_>, attempt: &mut Attempt) -> Served {
-        match request {
-            SocketRequest::Socket { family, kind, protocol } => {
-                if let Err(error) = check_kind(*family, *kind, *protocol) {
-                    return error.into();
-                }
-                if ![AddressFamily::INET, AddressFamily::INET6].contains(family) {
-                    self.unsupported.insert(format!("{request:?}"));
-                    return Errno::OPNOTSUPP.into();
-                }
-                let socket = if *kind == SocketType::DGRAM {
-                    self.network.datagram_socket(*family)
-                } else {
-                    self.network.socket(*family, false)
-                };
-                Served::Done(self.descriptors.add(Object::Socket(socket)).map(Given::Fd))
-            }
-            SocketRequest::Accept { fd, peer } => self.accept(*fd, peer.as_deref_mut(), attempt),
-            SocketRequest::Bind { fd, .. }
-            | SocketRequest::Listen { fd, .. }
-            | SocketRequest::Connect { fd, .. }
-            | SocketRequest::Recv { fd, .. }
-            | SocketRequest::Send { fd, .. }
-            | SocketRequest::Shutdown { fd, .. }
-            | SocketRequest::Name { fd, .. }
-            | SocketRequest::SetOption { fd, .. } => match self.descriptors.socket(*fd) {
-                Ok(socket) => self.serve_open_socket(socket, request, attempt),
-                Err(error) => error.into(),
-            },
-        }
-    }
-
-    fn serve_open_socket(
-        &mut self,
-        socket: SocketId,
-        request: &mut SocketRequest<'_>,
-        attempt: &mut Attempt,
-    ) -> Served {
-        let now_ns = self.now_ns();
-        match request {
-            SocketRequest::Bind { address, .. } => match address.ip() {
-                Ok(address) => Served::nothing(self.network.bind(socket, address)),
-                Err(_) => Errno::AFNOSUPPORT.into(),
-            },
-            SocketRequest::Listen { backlog, .. } => Served::nothing(self.network.listen(socket, *backlog)),
-            SocketRequest::Connect { address, .. } => self.connect(socket, address, attempt),
-            SocketRequest::Recv { buf, flags, poll_first, .. } => {
-                let must_wait = *poll_first && attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
-                if must_wait && !self.network.has_input(socket) {
-                    return Served::Waits(socket);
-                }
-                if flags.contains(RecvFlags::OOB) && !self.network.is_of_datagrams(socket) {
-                    return self.network.receive_urgent(socket).into();
-                }
-                self.recv(socket, buf, *flags, attempt)
-            }
-            SocketRequest::Send { buf, flags, whole, .. } => self.send(socket, buf, *flags, *whole, attempt),
-            SocketRequest::Shutdown { how, .. } => Served::nothing(self.network.shutdown(socket, *how, now_ns)),
-            SocketRequest::Name { end, address, .. } => {
-                let name = match end {
-                    End::Local => Some(self.network.local(socket).unwrap_or_else(|| self.network.unnamed(socket))),
-                    End::Peer => self.network.peer(socket),
-                };
-                let named = name.ok_or(Errno::NOTCONN);
-                Served::nothing(named.map(|name| **address = SocketAddress::from(name)))
-            }
-            SocketRequest::SetOption { option: SocketOption::NoDelay(_), .. } => {
-                Served::nothing(if self.network.is_of_datagrams(socket) { Err(Errno::NOPROTOOPT) } else { Ok(()) })
-            }
-            SocketRequest::SetOption { option: SocketOption::ReuseAddress(reuses), .. } => {
-                Served::nothing(self.network.allow_reuse(socket, *reuses))
-            }
-            SocketRequest::Socket { .. } | SocketRequest::Accept { .. } => unreachable!("served before"),
-        }
-    }
-
-    fn connect(&mut self, socket: SocketId, address: &SocketAddress, attempt: &mut Attempt) -> Served {
-        let Ok(address) = address.ip() else { return Errno::AFNOSUPPORT.into() };
-        if attempt.progress == 0
-            && let Err(error) = self.network.connect(socket, address, self.now_ns())
-        {
-            return error.into();
-        }
-        match self.network.connected(socket) {
-            Err(Errno::AGAIN) if attempt.may_wait => {
-                attempt.progress = 1;
-                Served::Waits(socket)
-            }
-            Err(Errno::AGAIN) => Errno::INPROGRESS.into(),
-            outcome => Served::nothing(outcome),
-        }
-    }
-
-    fn accept(&mut self, fd: FdRef<'_>, peer: Option<&mut SocketAddress>, attempt: &Attempt) -> Served {
-        let listener = match self.descriptors.socket(fd) {
-            Ok(listener) => listener,
-            Err(error) => return error.into(),
-        };
-        // The number is taken first, as the kernel does, so that a connection is not taken in vain.
-        let number = match self.descriptors.add(Object::Dead) {
-            Ok(number) => number,
-            Err(error) => return error.into(),
-        };
-        match self.network.accept(listener) {
-            Ok(accepted) => {
-                self.descriptors.replace(number, Object::Socket(accepted));
-                if let (Some(room), Some(name)) = (peer, self.network.accepted_from(accepted)) {
-                    *room = SocketAddress::from(name);
-                }
-                Served::Done(Ok(Given::Fd(number)))
-            }
-            Err(error) => {
-                self.descriptors.remove(number);
-                if error == Errno::AGAIN && attempt.may_wait { Served::Waits(listener) } else { error.into() }
-            }
-        }
-    }
-
-    fn recv(&mut self, socket: SocketId, buf: &mut [u8], flags: RecvFlags, attempt: &mut Attempt) -> Served {
-        let may_wait = attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
-        let peek = flags.contains(RecvFlags::PEEK);
-        let is_whole = self.network.is_of_datagrams(socket);
-        let wants_all = flags.contains(RecvFlags::WAITALL) && may_wait && !peek && !is_whole;
-        let len = if wants_all || is_whole { buf.len() } else { self.shortened(Kind::Recv, buf.len()) };
-        loop {
-            let received = self.network.receive(socket, &mut buf[attempt.progress..len], peek, self.now_ns());
-            match received {
-                Ok(count) if wants_all && count > 0 && attempt.progress + count < len => attempt.progress += count,
-                Err(Errno::AGAIN) if may_wait => return Served::Waits(socket),
-                other => return self.transferred(socket, other, attempt),
-            }
-        }
-    }
-
-    fn send(&mut self, socket: SocketId, buf: &[u8], flags: SendFlags, whole: bool, attempt: &mut Attempt) -> Served {
-        let may_wait = attempt.may_wait && !flags.contains(SendFlags::DONTWAIT);
-        let is_whole = self.network.is_of_datagrams(socket);
-        let wants_all = whole && may_wait && !is_whole;
-        let len = if wants_all || is_whole { buf.len() } else { self.shortened(Kind::Send, buf.len()) };
-        loop {
-            let sent = self.network.send(socket, &buf[attempt.progress..len], self.now_ns());
-            match sent {
-                Ok(count) if wants_all && attempt.progress + count < len => attempt.progress += count,
-                Err(Errno::AGAIN) if may_wait => return Served::Waits(socket),
-                other => return self.transferred(socket, other, attempt),
-            }
-        }
-    }
-
-    /// Counts what went before; an error after that is for the next call to tell.
-    fn transferred(&mut self, socket: SocketId, last: Result<usize, Errno>, attempt: &Attempt) -> Served {
-        match last {
-            Ok(count) => Served::count(Ok(attempt.progress + count)),
-            Err(error) if attempt.progress == 0 => error.into(),
-            Err(error) => {
-                self.network.tell_later(socket, error);
-                Served::count(Ok(attempt.progress))
-            }
-        }
-    }
-
     fn poll(&mut self, fd: FdRef<'_>, interest: Interest) -> Served {
         let wanted = PollFlags::from_bits_retain(interest.bits()) | PollFlags::ERR | PollFlags::HUP;
         let (ready, socket) = match self.descriptors.get(fd) {
@@ -465,6 +307,10 @@ impl Kernel {
             return None;
         };
         let socket = self.descriptors.socket(*fd).ok()?;
+        if self.network.is_unix(socket) {
+            // Only who closes it breaks it.
+            return None;
+        }
         let now_ns = self.now_ns();
         if self.network.has_waiting(socket) {
             return self.ledger.strikes(Fault::Reset, kind).then(|| {
@@ -492,24 +338,6 @@ impl Kernel {
             }
             Request::Nop | Request::Socket(_) | Request::Ready(_) => false,
         }
-    }
-}
-
-/// What socket(2) refuses: a family, a type or a protocol that there is not, or that do not go together.
-fn check_kind(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> Result<(), Errno> {
-    let is_ip = [AddressFamily::INET, AddressFamily::INET6].contains(&family);
-    let is_usual = match (kind, protocol) {
-        (_, None) => true,
-        (SocketType::STREAM, Some(protocol)) => is_ip && protocol == ipproto::TCP,
-        (SocketType::DGRAM, Some(protocol)) => is_ip && protocol == ipproto::UDP,
-        // Of two faults this one is found later.
-        _ => is_ip,
-    };
-    match () {
-        () if !is_ip && family != AddressFamily::UNIX => Err(Errno::AFNOSUPPORT),
-        () if !is_usual => Err(Errno::PROTONOSUPPORT),
-        () if ![SocketType::STREAM, SocketType::DGRAM].contains(&kind) => Err(Errno::SOCKTNOSUPPORT),
-        () => Ok(()),
     }
 }
 

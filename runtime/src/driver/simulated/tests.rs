@@ -25,6 +25,7 @@ mod faults;
 mod files;
 mod network;
 mod time;
+mod unix;
 
 /// As much of a core as a driver needs.
 struct Machine {

@@ -19,6 +19,7 @@ pub(in crate::driver::simulated) enum Kind {
     Open,
     Statx,
     Socket,
+    SocketPair,
     Bind,
     Listen,
     Connect,
@@ -34,7 +35,7 @@ pub(in crate::driver::simulated) enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 21] = [
+    pub const ALL: [Kind; 22] = [
         Kind::Nop,
         Kind::Read,
         Kind::Write,
@@ -44,6 +45,7 @@ impl Kind {
         Kind::Open,
         Kind::Statx,
         Kind::Socket,
+        Kind::SocketPair,
         Kind::Bind,
         Kind::Listen,
         Kind::Connect,
@@ -70,6 +72,7 @@ impl Kind {
             Kind::Open => "open",
             Kind::Statx => "statx",
             Kind::Socket => "socket",
+            Kind::SocketPair => "socketpair",
             Kind::Bind => "bind",
             Kind::Listen => "listen",
             Kind::Connect => "connect",
@@ -96,6 +99,7 @@ impl Kind {
             Request::Path(PathRequest::Open { .. }) => Kind::Open,
             Request::Path(PathRequest::Statx { .. }) => Kind::Statx,
             Request::Socket(SocketRequest::Socket { .. }) => Kind::Socket,
+            Request::Socket(SocketRequest::Pair { .. }) => Kind::SocketPair,
             Request::Socket(SocketRequest::Bind { .. }) => Kind::Bind,
             Request::Socket(SocketRequest::Listen { .. }) => Kind::Listen,
             Request::Socket(SocketRequest::Connect { .. }) => Kind::Connect,
@@ -118,7 +122,10 @@ impl Kind {
 
     /// Whether no ring op does it: it is always a plain call.
     fn is_call(self) -> bool {
-        matches!(self, Kind::Socket | Kind::Bind | Kind::Listen | Kind::Shutdown | Kind::Name | Kind::SetOption)
+        matches!(
+            self,
+            Kind::Socket | Kind::SocketPair | Kind::Bind | Kind::Listen | Kind::Shutdown | Kind::Name | Kind::SetOption
+        )
     }
 }
 
@@ -145,7 +152,8 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
         ),
         Fault::NoBuffers => only(&[Kind::Send], "takes no memory of the network's"),
         Fault::DescriptorsFull => {
-            only(&[Kind::Open, Kind::Socket, Kind::Accept, Kind::AcceptMany], "makes no descriptor")
+            let kinds = [Kind::Open, Kind::Socket, Kind::SocketPair, Kind::Accept, Kind::AcceptMany];
+            only(&kinds, "makes no descriptor")
         }
         Fault::NoMemory => match kind {
             Kind::Nop | Kind::Close | Kind::Shutdown | Kind::Name | Kind::SetOption => Err("takes no memory"),

@@ -109,11 +109,11 @@ impl Peer {
         self.shared.lock().network.readiness(self.socket)
     }
 
-    /// The address of this end.
+    /// The address of this end, if it speaks IP.
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed or reset from here.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed or reset from here, and of a unix socket.
     pub fn address(&self) -> io::Result<SocketAddr> {
         Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
     }
@@ -133,11 +133,11 @@ pub struct PeerListener {
 }
 
 impl PeerListener {
-    /// Where it listens.
+    /// Where it listens, if it speaks IP.
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed, and of a unix socket.
     pub fn address(&self) -> io::Result<SocketAddr> {
         Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
     }

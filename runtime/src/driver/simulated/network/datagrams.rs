@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown};
 
-use super::{Happening, Network, Socket, SocketId, State, check_family};
+use super::{Happening, Network, Socket, SocketId, State};
 
 /// The longest that UDP over IPv4 carries.
 const DATAGRAM_BYTES_MAX: usize = 65_507;
@@ -51,7 +51,6 @@ impl Network {
 
     /// From now on it sends there, and hears of nobody else. As often as one likes.
     pub(super) fn connect_datagrams(&mut self, id: SocketId, to: SocketAddr) -> Result<(), Errno> {
-        check_family(self.get(id)?, to)?;
         let to = super::reachable(to);
         self.name_for(id, to)?;
         self.get(id)?.peer = Some(to);

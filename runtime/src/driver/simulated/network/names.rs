@@ -3,9 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
+use rustix::net::AddressFamily;
 
 use super::stream::Stream;
-use super::{Network, Socket, SocketId, State, check_family};
+use super::{Network, Socket, SocketId, State};
+use crate::op::address::SocketAddress;
+use crate::op::socket::End;
 
 /// The ports that the kernel gives out (`net.ipv4.ip_local_port_range`).
 const PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
@@ -18,9 +21,39 @@ impl Socket {
 }
 
 impl Network {
+    /// What `getsockname(2)` and `getpeername(2)` say.
+    pub fn name(&self, id: SocketId, end: End) -> Result<SocketAddress, Errno> {
+        let socket = self.sockets.get(&id).ok_or(Errno::IO)?;
+        let is_unix = self.is_unix(id);
+        match end {
+            End::Local if is_unix => Ok(socket.told_name()),
+            End::Peer if is_unix => socket.peer_name.ok_or(Errno::NOTCONN),
+            End::Local => Ok(self.local(id).unwrap_or_else(|| self.unnamed(id)).into()),
+            End::Peer => self.peer(id).map(SocketAddress::from).ok_or(Errno::NOTCONN),
+        }
+    }
+
+    /// The address of a socket that speaks IP and has none.
+    pub(super) fn unnamed(&self, id: SocketId) -> SocketAddr {
+        match self.sockets.get(&id).map(|socket| socket.family) {
+            Some(AddressFamily::INET6) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            _ => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        }
+    }
+
+    /// An address that suits a socket which speaks IP. Of another family it is strange, or too short before that is seen.
+    pub fn suitable(&self, id: SocketId, address: &SocketAddress) -> Result<SocketAddr, Errno> {
+        let socket = self.sockets.get(&id).ok_or(Errno::IO)?;
+        let len_min = if socket.family == AddressFamily::INET { 16 } else { 24 };
+        match address.ip() {
+            _ if address.len() < len_min => Err(Errno::INVAL),
+            Ok(ip) if address.family() == socket.family => Ok(ip),
+            _ => Err(Errno::AFNOSUPPORT),
+        }
+    }
+
     pub fn bind(&mut self, id: SocketId, address: SocketAddr) -> Result<(), Errno> {
         let socket = self.get(id)?;
-        check_family(socket, address)?;
         if socket.local.is_some() && !socket.has_lost_its_name() {
             return Err(Errno::INVAL);
         }

@@ -38,10 +38,12 @@ impl Network {
         if self.is_of_datagrams(id) {
             return self.receive_datagram(id, buf, peek);
         }
+        let is_unix = self.is_unix(id);
         let socket = self.get(id)?;
         let stream = match &mut socket.state {
             State::Stream(stream) => stream,
             State::Connecting | State::Datagrams(_) => return Err(Errno::AGAIN),
+            State::Fresh | State::Listening { .. } if is_unix => return Err(Errno::INVAL),
             State::Fresh | State::Listening { .. } => return Err(socket.error.take().unwrap_or(Errno::NOTCONN)),
         };
         if stream.received.is_empty() {
@@ -73,7 +75,7 @@ impl Network {
     /// What asking for urgent bytes answers, where nobody ever sends any.
     pub fn receive_urgent(&self, id: SocketId) -> Errno {
         match self.sockets.get(&id) {
-            Some(Socket { state: State::Listening { .. }, .. }) => Errno::NOTCONN,
+            Some(Socket { state: State::Listening { .. }, .. }) if !self.is_unix(id) => Errno::NOTCONN,
             _ => Errno::INVAL,
         }
     }
@@ -82,6 +84,9 @@ impl Network {
     pub fn send(&mut self, id: SocketId, buf: &[u8], now_ns: u64) -> Result<usize, Errno> {
         if self.is_of_datagrams(id) {
             return self.send_datagram(id, buf, now_ns);
+        }
+        if self.is_unix(id) {
+            return self.send_unix(id, buf);
         }
         let room = self.room(id);
         let socket = self.get(id)?;
@@ -113,6 +118,9 @@ impl Network {
             Shutdown::Write => (false, true),
             Shutdown::Both => (true, true),
         };
+        if self.is_unix(id) && !self.is_of_datagrams(id) {
+            return self.shut_down_unix(id, read, write);
+        }
         let socket = self.get(id)?;
         match &mut socket.state {
             // It broke, and is no connection any more.
@@ -145,6 +153,9 @@ impl Network {
 
     /// The program has no descriptor of it any more.
     pub fn close(&mut self, id: SocketId, now_ns: u64) {
+        if self.is_unix(id) {
+            return self.close_unix(id);
+        }
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         match &mut socket.state {
             State::Stream(stream) if stream.other.is_some() => {
@@ -177,6 +188,9 @@ impl Network {
 
     /// Ends a socket and resets its other end.
     pub fn break_off(&mut self, id: SocketId, now_ns: u64) {
+        if self.is_unix(id) {
+            return self.break_off_unix(id);
+        }
         if let Some(Socket { state: State::Stream(stream), .. }) = self.sockets.remove(&id)
             && let Some(other) = stream.other
         {
@@ -242,7 +256,10 @@ impl Network {
             State::Fresh => events |= PollFlags::OUT | PollFlags::HUP,
             State::Connecting => {}
             State::Datagrams(datagrams) => events |= datagrams.readiness(),
-            State::Listening { queue, .. } => events.set(PollFlags::IN, !queue.is_empty()),
+            State::Listening { queue, refuses, .. } => {
+                events.set(PollFlags::IN, !queue.is_empty() || *refuses);
+                events.set(PollFlags::RDHUP, *refuses);
+            }
             State::Stream(stream) => {
                 let is_over = stream.has_ended || stream.no_more_reads;
                 events |= if is_over { PollFlags::IN | PollFlags::RDHUP } else { PollFlags::empty() };
@@ -256,7 +273,7 @@ impl Network {
     }
 
     /// How much more this end may send now.
-    fn room(&self, id: SocketId) -> usize {
+    pub(super) fn room(&self, id: SocketId) -> usize {
         let Some(Socket { state: State::Stream(stream), .. }) = self.sockets.get(&id) else { return 0 };
         let unread = match stream.other.and_then(|other| self.sockets.get(&other)) {
             Some(Socket { state: State::Stream(other), .. }) => other.received.len(),

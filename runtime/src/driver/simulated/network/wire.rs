@@ -47,7 +47,7 @@ impl Network {
         let is_outside = client.is_outside;
         let Some(listener) = self.listener(to) else { return self.refuse(from, Errno::CONNREFUSED) };
         let (is_lost, is_full) = match self.sockets.get(&listener) {
-            Some(Socket { state: State::Listening { queue, backlog }, is_outside: other, .. }) => {
+            Some(Socket { state: State::Listening { queue, backlog, .. }, is_outside: other, .. }) => {
                 // The kernel takes one more than it was told.
                 (self.is_cut && is_outside != *other, queue.len() > *backlog)
             }
@@ -70,7 +70,7 @@ impl Network {
         self.name_for(from, to)?;
         let local = self.local(from).ok_or(Errno::ADDRNOTAVAIL)?;
         match self.sockets.get(&listener) {
-            Some(Socket { state: State::Listening { queue, backlog }, .. })
+            Some(Socket { state: State::Listening { queue, backlog, .. }, .. })
                 if queue.len() <= *backlog && !self.is_cut => {}
             _ => return Err(Errno::TIMEDOUT),
         }
@@ -93,6 +93,8 @@ impl Network {
             family: *family,
             local: Some(to),
             peer: Some(local),
+            name: None,
+            peer_name: None,
             is_bound: false,
             reuses_address: *reuses_address,
             is_outside: *is_outside,

@@ -66,6 +66,8 @@ fn ask_everything(machine: &mut Machine) {
             let _any = ask(machine, Close::new(fd));
         }
     }
+    let kind = rustix::net::SocketType::STREAM;
+    let _any = machine.call_socket(SocketRequest::Pair { kind });
     if let Some(listener) = ask_listener(machine) {
         ask_connections(machine, &listener);
     }

@@ -249,7 +249,7 @@ fn what_is_not_modelled_is_unsupported_and_listed() {
     let mut machine = Machine::new(1, Faults::none());
     let request = SocketRequest::Socket {
         family: rustix::net::AddressFamily::UNIX,
-        kind: rustix::net::SocketType::STREAM,
+        kind: rustix::net::SocketType::SEQPACKET,
         protocol: None,
     };
     assert_eq!(machine.call_socket(request).unwrap_err().kind(), io::ErrorKind::Unsupported);
