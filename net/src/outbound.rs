@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  lent:   try the socket ─► no room: wait on the handle's poll ─► try again
-//!  owned:  a piece of at most 256 KiB, an op that carries the turn ─► the reply ─► the next piece
-//!                                 └ its future is dropped: the piece goes out whole; its error is the next writer's
+//!  owned:  a piece of at most 256 KiB ─► alone on its core: try the socket ─► no room, or not alone:
+//!          an op that carries the turn ─► the reply ─► the next piece
+//!             └ its future is dropped: the piece goes out whole; its error is the next writer's
 //! ```
 //!
 //! A dropped lent write has sent nothing. An owned piece in flight is finished, since half of it, with nobody told which
@@ -110,6 +111,16 @@ impl<B: IoBuf> Sending<B> {
             return (self, Err(error));
         }
         self.end = self.buf.bytes().len().min(self.sent + PIECE_MAX);
+        if call::is_cheaper() {
+            match call::try_send(&self.turn.fd, &self.buf.bytes()[self.sent..self.end], SendFlags::empty()) {
+                // No room: the op waits for that. Or a signal.
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                sent => {
+                    self.sent += *sent.as_ref().unwrap_or(&0);
+                    return (self, sent);
+                }
+            }
+        }
         loop {
             let leaving = line.leaving();
             let (sending, sent) = match deadline {

@@ -61,6 +61,30 @@ pub fn pass(what: &str) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("a simulated kernel serves no {what}")))
 }
 
+/// Whether trying a call now, such as [`try_send`], costs less than the op that does the same.
+///
+/// On a ring it does when the op would be alone: nothing else is queued for the kernel, and no other task is ready that would
+/// queue something. Ops beside each other share one system call, and are cheaper. On the fallback a call is always cheaper;
+/// a simulated kernel leaves it to the seed.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() {
+/// let way = if runtime::call::is_cheaper() { "one system call" } else { "one op among others" };
+/// println!("a send would be {way}");
+/// # }
+/// ```
+#[inline]
+#[must_use]
+pub fn is_cheaper() -> bool {
+    core::favours_calls()
+}
+
 fn now(mut request: Request<'_>) -> io::Result<Reply> {
     core::call(&mut request)
 }

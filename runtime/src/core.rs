@@ -297,6 +297,12 @@ pub(crate) fn spend_inline() -> bool {
     })
 }
 
+/// Whether a request of the task that runs now costs less as a plain system call than as an op: see [`Driver::favours_calls`].
+#[inline]
+pub(crate) fn favours_calls() -> bool {
+    with(|core| core.ops.flights.borrow_mut().driver.favours_calls(!core.tasks.is_ready()))
+}
+
 /// Whether this core's driver serves what only newer kernels' rings have.
 pub(crate) fn offers(feature: Feature) -> bool {
     with(|core| core.ops.flights.borrow().driver.offers(feature))

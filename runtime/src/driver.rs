@@ -126,6 +126,18 @@ impl Driver {
         }
     }
 
+    /// Whether a request made now by a plain system call costs less than an op; `is_alone`: no other task is ready. An entry
+    /// beside others is cheap, since they share an enter; one alone is not. Without a ring each is a call anyway.
+    #[inline]
+    pub fn favours_calls(&mut self, is_alone: bool) -> bool {
+        match self {
+            Driver::Ring(ring) => is_alone && ring.has_nothing_queued(),
+            Driver::Fallback(_) => true,
+            Driver::Simulated(simulated) => simulated.favours_calls(),
+            Driver::Ended => false,
+        }
+    }
+
     pub fn counters(&self) -> Counters {
         match self {
             Driver::Ring(ring) => ring.counters(),

@@ -1,5 +1,6 @@
 //! What TCP streams and listeners promise, one file a promise, on each driver.
 
+mod alone;
 mod closing;
 mod differential;
 mod half_closed;

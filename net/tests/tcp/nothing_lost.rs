@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use net::{Shutdown, TcpStream};
 use runtime::time::{now, sleep_until, timeout};
@@ -17,9 +18,9 @@ fn rounds(many: u64) -> u64 {
 
 /// Sends the pattern in small pieces at random moments until it is told to stop. Returns how much that was.
 async fn send_in_pieces(stream: TcpStream, mut random: Random, stop: Rc<Cell<bool>>) -> io::Result<u64> {
-    let mut sent = 0;
+    let (mut sent, mut dropped) = (0, 0);
     while !stop.get() {
-        let len = 1 + random.below(400);
+        let mut len = 1 + random.below(400);
         let piece: Vec<u8> = (sent..sent + len).map(pattern).collect();
         match random.below(3) {
             0 => stream.write_all(&piece).await?,
@@ -27,7 +28,15 @@ async fn send_in_pieces(stream: TcpStream, mut random: Random, stop: Rc<Cell<boo
             // Dropped in flight: it goes out all the same. In line it would not, so there is no line.
             _ => {
                 stream.flush().await?;
-                assert!(poll_once(pin!(stream.write_owned(piece))).await.is_pending());
+                // Beside another op it is one, too.
+                let mut beside = runtime::submit(runtime::op::Nop);
+                if random.below(2) == 0 {
+                    assert!(poll_once(pin!(&mut beside)).await.is_pending());
+                }
+                match poll_once(pin!(stream.write_owned(piece))).await {
+                    Poll::Pending => dropped += 1,
+                    Poll::Ready(written) => len = u64::try_from(written?.0).unwrap(),
+                }
             }
         }
         sent += len;
@@ -37,6 +46,7 @@ async fn send_in_pieces(stream: TcpStream, mut random: Random, stop: Rc<Cell<boo
         }
     }
     stream.shutdown(Shutdown::Write).await?;
+    assert!(dropped > 0 || runtime::metrics().driver != "ring", "no write was dropped in flight");
     Ok(sent)
 }
 
@@ -83,8 +93,8 @@ async fn every_byte_arrives_once_and_in_order_whatever_is_dropped() {
         let call = pin!(receive_somehow(&server, kind, len, received));
         let bytes = match random.below(8) {
             0 => match poll_once(call).await {
-                std::task::Poll::Ready(bytes) => Some(bytes.unwrap()),
-                std::task::Poll::Pending => None,
+                Poll::Ready(bytes) => Some(bytes.unwrap()),
+                Poll::Pending => None,
             },
             _ => timeout(random.micros(200), call).await.ok().map(Result::unwrap),
         };
@@ -131,8 +141,8 @@ async fn every_connection_is_accepted_once_and_in_order_whatever_is_dropped() {
         let call = pin!(listener.accept());
         let connection = match random.below(2) {
             0 => match poll_once(call).await {
-                std::task::Poll::Ready(connection) => Some(connection.unwrap()),
-                std::task::Poll::Pending => {
+                Poll::Ready(connection) => Some(connection.unwrap()),
+                Poll::Pending => {
                     runtime::yield_now().await;
                     None
                 }

@@ -224,6 +224,11 @@ impl Ring {
         self.queued >= self.due
     }
 
+    #[inline]
+    pub fn has_nothing_queued(&self) -> bool {
+        self.queued == 0 && self.backlog.is_empty()
+    }
+
     pub fn counters(&self) -> Counters {
         self.counters
     }

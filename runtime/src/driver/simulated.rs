@@ -204,6 +204,11 @@ impl Simulated {
         }
     }
 
+    /// As the seed says, so that programs are seen both ways.
+    pub fn favours_calls(&mut self) -> bool {
+        self.shared.lock().schedule.coin()
+    }
+
     pub fn now(&self) -> Instant {
         self.shared.lock().clock.now()
     }
