@@ -17,6 +17,7 @@ use crate::buf::pool::{Buffers, Take};
 use crate::driver::setup::Feature;
 use crate::driver::simulated::handle::World;
 use crate::driver::{Driver, Park};
+use crate::fork::Origin;
 use crate::inbox::Inbox;
 use crate::inflight::slots::Consequence;
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ thread_local! {
 /// One core.
 pub(crate) struct Core {
     pub place: Place,
+    pub origin: Origin,
     pub tasks: Rc<Tasks>,
     pub inbox: Arc<Inbox>,
     pub pool: Arc<Pool>,
@@ -92,6 +94,7 @@ impl Core {
         let inbox = place.addresses[index].inbox().clone();
         Rc::new(Core {
             place,
+            origin: Origin::here(),
             tasks: Tasks::new(site, inbox.clone()),
             alarm: Alarm::new(inbox.clone()),
             inbox,

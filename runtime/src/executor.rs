@@ -124,10 +124,14 @@ fn run_tasks<T>(core: &Core, polls_max: u32, root: &mut dyn FnMut() -> Poll<T>) 
             if let Poll::Ready(output) = root() {
                 return Poll::Ready(output);
             }
+            if core.origin.is_left() {
+                break;
+            }
             core.refill_inline();
         }
         let is_task = core.tasks.run_next();
-        if !is_root && !is_task || core.is_due() {
+        // In a forked child none runs after the one that forked: they are the parent's.
+        if !is_root && !is_task || core.is_due() || core.origin.is_left() {
             break;
         }
         if polls % POLLS_PER_CLOCK == 0 {

@@ -74,6 +74,7 @@ mod core;
 mod cores;
 mod driver;
 mod executor;
+mod fork;
 mod inbox;
 mod inflight;
 mod metrics;

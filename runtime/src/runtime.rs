@@ -15,6 +15,7 @@ use crate::driver::refusal::{Sizes, without_descriptors};
 use crate::driver::setup::{self, Feature, Features};
 use crate::driver::simulated::{Faults, Simulated};
 use crate::executor;
+use crate::fork::IN_A_CHILD;
 use crate::inbox::Inbox;
 use crate::task::{Address, Entered, Site, Tasks};
 use crate::time::Duration;
@@ -369,6 +370,16 @@ impl Plot {
 /// Dropping it drops every task's future on its own core, cancels what is in flight and waits for the last replies, for up
 /// to a second, on all cores at the same time. What a device still holds then is leaked, never freed, and named in a warning;
 /// a core whose task does not yield is left behind, and named too. A runtime that is forgotten leaks.
+///
+/// # Fork
+///
+/// A program that [`Command`](std::process::Command) starts inherits no descriptor of the runtime, nor of `fs` and `net`: all are
+/// close-on-exec.
+///
+/// A child that fork(2) makes of a process with a runtime has a copy of its memory, and no runtime: ring, epoll and threads are the
+/// parent's, who notices nothing. `block_on` there panics, one that the child was forked in too as soon as its task lets go, and no
+/// other task runs. Dropping the runtime leaks it: no task's future is dropped a second time, nothing is waited for. Then the child
+/// may build another. (Kernels before 4.14 do not tell a child: there it gets a segmentation fault at its first op.)
 #[must_use = "a runtime does nothing until `block_on`"]
 pub struct Runtime {
     /// Those on this thread, the first of all included: one, or all of a simulated world.
@@ -413,8 +424,10 @@ impl Runtime {
     ///
     /// # Panics
     ///
-    /// If `future` does; from within this runtime, where awaiting is the way; and when the driver of a core is lost for good.
+    /// If `future` does; from within this runtime, where awaiting is the way; in a [forked child](Runtime#fork); and when the
+    /// driver of a core is lost for good.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        assert!(!self.cores[0].origin.is_left(), "{IN_A_CHILD}");
         assert!(
             !self.runs.replace(true),
             "`block_on` within `block_on`: this thread runs the runtime already, so await the future, or spawn it",
@@ -424,6 +437,15 @@ impl Runtime {
             [alone] => executor::block_on(alone, future),
             several => executor::block_on_together(several, &several[0].world(), future),
         }
+    }
+
+    /// Leaves the thread, and leaks the rest.
+    fn leave_to_the_parent(&mut self) {
+        tracing::warn!("a runtime is leaked: {IN_A_CHILD}");
+        self.cores[0].uninstall();
+        self.entered = None;
+        std::mem::forget(std::mem::take(&mut self.cores));
+        std::mem::forget(std::mem::replace(&mut self.threads, Threads::none()));
     }
 
     /// What makes the cores panic with a dump, from any thread; the one of this thread first.
@@ -448,6 +470,9 @@ impl std::fmt::Debug for Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if self.cores[0].origin.is_left() {
+            return self.leave_to_the_parent();
+        }
         // All cores share the second, and end side by side.
         let deadline = std::time::Instant::now() + END_MAX;
         self.threads.tell_to_end(deadline);

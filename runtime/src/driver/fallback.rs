@@ -33,6 +33,7 @@ use self::errands::{Errand, Errands};
 use self::watch::Watch;
 use super::{Counters, Park};
 use crate::blocking::pool::Pool;
+use crate::fork::{IN_A_CHILD, Origin};
 use crate::inbox::Inbox;
 use crate::inflight::held::{Came, Lent};
 use crate::inflight::slots::{Event, Key};
@@ -53,6 +54,8 @@ pub(crate) struct Fallback {
     /// Bound: one for each op in flight, and [`REPLIES_MAX`] for each of many replies.
     answered: Vec<Event>,
     counters: Counters,
+    /// In a forked child nothing may reach the epoll, which is the parent's.
+    origin: Origin,
 }
 
 /// Where a request is.
@@ -92,11 +95,16 @@ impl Fallback {
             waiting: 0,
             answered: Vec::new(),
             counters: Counters::default(),
+            origin: Origin::here(),
         })
     }
 
     /// Services the request now if that takes no waiting, and otherwise sees to it that it will be.
     pub fn start(&mut self, mut lent: Lent) {
+        if self.origin.is_left() {
+            // The op leaks, as a copy of the parent's would.
+            return drop(lent);
+        }
         self.counters.submitted += 1;
         let slot = slot_of(lent.key());
         match lent.with(|request| begin(request, &mut self.watch, slot)) {
@@ -135,6 +143,9 @@ impl Fallback {
     ///
     /// Bound: [`watch::EVENTS_MAX`] descriptors a turn. epoll hands the others over first the next time.
     pub fn wait(&mut self, park: Park, mut events: impl FnMut(Event)) -> io::Result<()> {
+        if self.origin.is_left() {
+            return Err(io::Error::other(IN_A_CHILD));
+        }
         self.errands.send_waiting();
         self.collect();
         let park = if self.answered.is_empty() { park } else { Park::No };

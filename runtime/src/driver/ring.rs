@@ -30,6 +30,7 @@ use rustix::time::Timespec;
 
 use super::setup::{Feature, Features};
 use super::{Counters, Park};
+use crate::fork::{IN_A_CHILD, Origin};
 use crate::inbox::Inbox;
 use crate::inflight::held::{Answer, Came, Lent};
 use crate::inflight::slots::{Event, Key};
@@ -68,6 +69,8 @@ pub(crate) struct Ring {
     wake_armed: bool,
     counters: Counters,
     features: Features,
+    /// In a forked child nothing may reach the ring, nor its memory, which is not there.
+    origin: Origin,
 }
 
 impl Ring {
@@ -102,6 +105,7 @@ impl Ring {
             wake_armed: false,
             counters: Counters::default(),
             features,
+            origin: Origin::here(),
             ring,
         };
         if features.has(Feature::NoIowait) && ring.ring.params().is_feature_no_iowait() {
@@ -187,6 +191,10 @@ impl Ring {
 
     #[inline(always)]
     pub fn start(&mut self, mut lent: Lent) {
+        if self.origin.is_left() {
+            // The op leaks, as a copy of the parent's would.
+            return drop(lent);
+        }
         let key = lent.key();
         match lent.with(|request| request.sqe()) {
             Some(entry) => {
@@ -201,6 +209,9 @@ impl Ring {
     }
 
     pub fn cancel(&mut self, key: Key) {
+        if self.origin.is_left() {
+            return;
+        }
         let entry = opcode::AsyncCancel::new(key.to_bits()).build();
         self.push(&entry.user_data(CANCELLED).flags(squeue::Flags::SKIP_SUCCESS));
     }
@@ -234,6 +245,9 @@ impl Ring {
     }
 
     pub fn wait(&mut self, park: Park, mut events: impl FnMut(Event)) -> io::Result<()> {
+        if self.origin.is_left() {
+            return Err(io::Error::other(IN_A_CHILD));
+        }
         let mut came = self.answered.len();
         if came > 0 {
             self.answered.drain(..).for_each(&mut events);

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["task", "inbox", "time::wheel", "blocking::pool"],
     &["op"],
     &["fd", "buf"],
-    &["sync"],
+    &["sync", "fork"],
 ];
 
 /// Arrows that point up for a reason: the file, and the module it uses.
