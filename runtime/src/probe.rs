@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_ring_that_came_out_smaller_has_a_cure() {
-        let wanted = Sizes { entries: 256, cq_entries: 4096, cores: 1 };
+        let wanted = Sizes { entries: 256, cq_entries: 4096, workers: 1, cores: 1 };
         assert_eq!(cure_for_short_memory((256, 4096), wanted), None);
         assert!(cure_for_short_memory((256, 1024), wanted).is_some_and(|cure| cure.contains("RLIMIT_MEMLOCK")));
         assert!(cure_for_short_memory((64, 256), wanted).is_some());

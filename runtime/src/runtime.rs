@@ -155,6 +155,10 @@ impl Builder {
     }
 
     /// How many threads `spawn_blocking` and slow calls may occupy at most. They are made when needed, and end when idle.
+    ///
+    /// The kernel makes threads too, for what a core asks of its ring and may block: opening, syncing, most writes to files. It gets
+    /// the same bound for each ring. (Its own would be four for each processor, and so many opens of a pipe that has no other
+    /// end, or reads of a server that is gone, hold up all files of the core.)
     #[must_use]
     pub fn blocking_threads(mut self, threads: usize) -> Builder {
         self.blocking_threads = threads;
@@ -278,7 +282,9 @@ impl Builder {
     /// What `cores` rings of such a runtime ask for.
     pub(crate) fn sizes(&self, cores: usize) -> Sizes {
         let cq_entries = self.cq_entries.unwrap_or(self.entries.saturating_mul(16));
-        Sizes { entries: self.entries, cq_entries: cq_entries.max(self.entries), cores }
+        // The kernel takes no larger number.
+        let workers = i32::try_from(self.blocking_threads).unwrap_or(i32::MAX).cast_unsigned();
+        Sizes { entries: self.entries, cq_entries: cq_entries.max(self.entries), workers, cores }
     }
 
     fn read_environment(&mut self) -> io::Result<()> {

@@ -1,11 +1,21 @@
-//! What `spawn_blocking` promises to tasks. Jobs wait at gates, not for time.
+//! What `spawn_blocking`, and calls that block in the kernel, promise to tasks. Jobs wait at gates, not for time.
 
+#[path = "common/child.rs"]
+mod child;
+
+use std::fs::{self, DirEntry, OpenOptions};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use runtime::time::{Duration, sleep};
-use runtime::{Builder, spawn_blocking};
+use runtime::op::Nop;
+use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags, c_path};
+use runtime::testing::{Driver, builder, is_here};
+use runtime::time::{Duration, sleep, timeout};
+use runtime::{Builder, spawn, spawn_blocking, submit};
+use rustix::fs::{CWD, FileType, mknodat};
 
 /// Jobs wait here until it opens.
 #[derive(Default)]
@@ -59,6 +69,17 @@ fn a_pool_that_is_stuck_and_full_leaves_the_core_to_timers_and_loses_no_job() {
             assert_eq!(job.await.unwrap(), number);
         }
     });
+}
+
+/// Catches: a bound that is handed to the kernel as it is, which refuses it.
+#[test]
+fn a_bound_on_threads_may_be_as_large_as_a_number() {
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if is_here(driver, "a large bound") {
+            let runtime = builder(driver).blocking_threads(usize::MAX).build().unwrap();
+            runtime.block_on(async { assert_eq!(spawn_blocking(|| 42).await.unwrap(), 42) });
+        }
+    }
 }
 
 #[test]
@@ -122,4 +143,67 @@ fn the_end_of_the_runtime_cancels_what_has_not_begun() {
             assert!(handle.await.unwrap_err().is_cancelled());
         }
     });
+}
+
+/// Opens of a FIFO wait, inside the kernel, for who opens its other end. Each takes a thread: the kernel's for a ring, or the pool's.
+///
+/// Catches: a ring whose kernel threads have the kernel's own bound (on machines of up to 15 processors), or none.
+#[test]
+fn calls_that_block_hold_up_others_only_when_they_have_all_threads_and_take_no_more_of_them() {
+    let test = "calls_that_block_hold_up_others_only_when_they_have_all_threads_and_take_no_more_of_them";
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if is_here(driver, "calls that block in the kernel") {
+            for (opens, threads) in [(63, 64), (100, 4)] {
+                // The threads are counted, so they must be the first.
+                let case = format!("{driver:?} {opens}");
+                child::in_a_child(test, &case, |_command| {}, || block_in_the_kernel(driver, opens, threads));
+            }
+        }
+    }
+}
+
+fn block_in_the_kernel(driver: Driver, opens: usize, threads: usize) {
+    let fifo = std::env::temp_dir().join(format!("gimmal-blocking-fifo-{}", std::process::id()));
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let runtime = builder(driver).blocking_threads(threads).build().unwrap();
+    let story = async {
+        let waiting: Vec<_> = (0..opens).map(|_| spawn(submit(open(&fifo)))).collect();
+        let taken = opens.min(threads);
+        while threads_of(driver) < taken {
+            sleep(Duration::from_millis(1)).await;
+        }
+        if opens < threads {
+            submit(open("/dev/null".as_ref())).await.unwrap();
+        } else {
+            submit(Nop).await.unwrap();
+            assert_eq!(threads_of(driver), taken, "{driver:?}");
+        }
+        let _other_end = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+        for opened in waiting {
+            opened.await.unwrap().unwrap();
+        }
+    };
+    runtime.block_on(timeout(Duration::from_secs(20), story)).expect("others are not held up");
+    drop(runtime);
+    fs::remove_file(&fifo).unwrap();
+}
+
+/// Where a file may be made, a ring does not try to open it without waiting.
+fn open(path: &Path) -> Open {
+    let how = OpenHow::new(OFlags::RDONLY | OFlags::CREATE, Mode::RUSR, ResolveFlags::empty());
+    Open { base: Base::Current, path: c_path(path).unwrap(), how }
+}
+
+/// How many threads there are for what this thread asks of `driver` and may block.
+fn threads_of(driver: Driver) -> usize {
+    let name = match driver {
+        Driver::Ring => format!("iou-wrk-{}", rustix::thread::gettid().as_raw_nonzero()),
+        _ => "gimmal-blocking".to_owned(),
+    };
+    let threads = fs::read_dir("/proc/self/task").expect("procfs is mounted");
+    let is_one = |thread: io::Result<DirEntry>| {
+        let comm = fs::read_to_string(thread.ok()?.path().join("comm")).ok()?;
+        comm.trim_end().starts_with(&name).then_some(())
+    };
+    threads.filter_map(is_one).count()
 }

@@ -30,6 +30,8 @@ pub(crate) struct Refusal {
 pub(crate) struct Sizes {
     pub entries: u32,
     pub cq_entries: u32,
+    /// How many threads the kernel may have for each ring, where what is asked may block.
+    pub workers: u32,
     /// How many rings of this size the runtime has.
     pub cores: usize,
 }
@@ -315,7 +317,7 @@ mod tests {
     /// What the kernel was seen to charge, with pages of 4 KiB.
     #[test]
     fn the_memory_of_a_ring_is_known_beforehand() {
-        let bytes = |entries, cq_entries| Sizes { entries, cq_entries, cores: 1 }.bytes();
+        let bytes = |entries, cq_entries| Sizes { entries, cq_entries, workers: 1, cores: 1 }.bytes();
         if rustix::param::page_size() == 4096 {
             assert_eq!(bytes(64, 128), 8 << 10);
             assert_eq!(bytes(256, 512), 28 << 10);
@@ -327,7 +329,7 @@ mod tests {
 
     #[test]
     fn an_error_for_want_of_memory_names_the_sum_over_all_cores() {
-        let sizes = Sizes { entries: 256, cq_entries: 4096, cores: 8 };
+        let sizes = Sizes { entries: 256, cq_entries: 4096, workers: 1, cores: 8 };
         let needs = needs(sizes);
         if rustix::param::page_size() == 4096 {
             assert_eq!(needs, "8 cores take 84 KiB each, 672 KiB in all");

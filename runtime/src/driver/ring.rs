@@ -173,6 +173,16 @@ impl Ring {
         Ok(required.iter().filter(|(code, _)| !probe.is_supported(*code)).map(|(_, name)| *name).collect())
     }
 
+    /// How many threads the kernel may have for this core, of either kind: for what may block on a file or a name, and for what
+    /// may block on all else.
+    ///
+    /// # Errors
+    ///
+    /// As io_uring_register(2), `IORING_REGISTER_IOWQ_MAX_WORKERS` (5.15).
+    pub fn limit_workers(&self, workers: u32) -> io::Result<()> {
+        self.ring.submitter().register_iowq_max_workers(&mut [workers, workers])
+    }
+
     /// A NOP there and back: where a filter denies enter, setting up works all the same.
     ///
     /// # Errors

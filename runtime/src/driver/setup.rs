@@ -129,6 +129,10 @@ pub(crate) fn ring(sizes: Sizes, features: Features, inbox: &Arc<Inbox>) -> Resu
             ring.do_without(feature);
         }
     }
+    if let Err(error) = ring.limit_workers(sizes.workers) {
+        let said = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        return Err(Refusal::explain("io_uring_register(2), limiting workers", said, sizes));
+    }
     // Whatever it says, a ring that cannot be entered is none.
     ring.try_out().map_err(|said| Refusal::explain("io_uring_enter(2), a NOP", said, sizes).into_denial())?;
     Ok(ring)
