@@ -135,6 +135,37 @@ pub fn socketpair(kind: SocketType) -> io::Result<(Fd, Fd)> {
     socket_now(SocketRequest::Pair { kind })?.pair()
 }
 
+/// Makes a pipe: the end to read from, and the end to write to. `pipe2(2)`, close-on-exec; a plain system call, which never blocks.
+///
+/// [`Read`](crate::op::file::Read) and [`Write`](crate::op::file::Write) at the [cursor](Position::Cursor) are what it is used with.
+/// It holds 64 KiB unless the system says otherwise.
+///
+/// # Errors
+///
+/// EMFILE and ENFILE when descriptors run out.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::fd::SharedFd;
+/// use runtime::op::file::{Position, Read, Write};
+/// use runtime::{call, submit};
+///
+/// let (reader, writer) = call::pipe()?;
+/// let write = Write { fd: SharedFd::new(writer), buf: "hello", position: Position::Cursor };
+/// submit(write).await?;                                   // the op was its last owner, so the pipe ends here
+/// let fd = SharedFd::new(reader);
+/// let (count, buf) = submit(Read { fd: fd.clone(), buf: [0; 16], position: Position::Cursor }).await?;
+/// assert_eq!(&buf[..count], b"hello");
+/// let (count, _buf) = submit(Read { fd, buf: [0; 16], position: Position::Cursor }).await?;
+/// assert_eq!(count, 0);
+/// # Ok(()) }
+/// ```
+pub fn pipe() -> io::Result<(Fd, Fd)> {
+    now(Request::File(FileRequest::Pipe))?.pair()
+}
+
 /// Gives the socket an address of ours. `bind(2)`; a plain system call, which never blocks on an address, and on a disk only as
 /// far as the folder of a unix socket's name is not in memory.
 ///

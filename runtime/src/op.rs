@@ -109,7 +109,7 @@ impl<'a> Request<'a> {
     pub(crate) fn sqe(&mut self) -> Option<squeue::Entry> {
         match self {
             Request::Nop => Some(io_uring::opcode::Nop::new().build()),
-            Request::File(request) => Some(request.sqe()),
+            Request::File(request) => request.sqe(),
             Request::Path(request) => Some(request.sqe()),
             Request::Socket(request) => request.sqe(),
             Request::Ready(request) => Some(request.sqe()),

@@ -12,11 +12,11 @@ use std::os::unix::net::UnixStream;
 use counting::{Counting, asked};
 use runtime::fd::SharedFd;
 use runtime::op::Nop;
-use runtime::op::file::{Position, Read};
+use runtime::op::file::{Position, Read, Write};
 use runtime::op::socket::{Recv, Send};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, now, sleep_until, timeout};
-use runtime::{spawn, submit, yield_now};
+use runtime::{call, spawn, submit, yield_now};
 use rustix::net::{RecvFlags, SendFlags};
 
 #[global_allocator]
@@ -58,10 +58,20 @@ async fn measure() -> Vec<(&'static str, f64)> {
         let (_received, pong) = submit(recv).await.unwrap();
         buffers.set(Some((ping, pong)));
     };
+    let (reader, writer) = call::pipe().unwrap();
+    let (reader, writer) = (SharedFd::new(reader), SharedFd::new(writer));
+    let pipe = || async {
+        let (ping, pong) = buffers.take().expect("they came back");
+        let write = Write { fd: writer.clone(), buf: ping, position: Position::Cursor };
+        let (_written, ping) = submit(write).await.unwrap();
+        let (_read, pong) = submit(Read { fd: reader.clone(), buf: pong, position: Position::Cursor }).await.unwrap();
+        buffers.set(Some((ping, pong)));
+    };
     vec![
         ("nop", per_round(|| async { submit(Nop).await.unwrap() }).await),
         ("read of a file", per_round(read).await),
         ("send and receive", per_round(ping).await),
+        ("write to and read of a pipe", per_round(pipe).await),
         ("sleep of 1 us", per_round(|| sleep_until(now() + Duration::from_micros(1))).await),
         ("timeout around a nop", per_round(|| timeout(Duration::from_secs(1), submit(Nop))).await),
         ("deadline of a nop", per_round(|| submit(Nop).deadline(now() + Duration::from_secs(1))).await),

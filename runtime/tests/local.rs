@@ -1,13 +1,14 @@
-//! What is between programs of one machine, and inside one: unix sockets.
+//! What is between programs of one machine, and inside one: unix sockets and pipes.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
 
 use runtime::fd::SharedFd;
+use runtime::op::file::{Position, Read, Write};
 use runtime::op::socket::{Accept, Connect};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, now};
-use runtime::{call, metrics, submit};
+use runtime::{Builder, Choice, call, metrics, spawn, submit, yield_now};
 use rustix::net::{AddressFamily, SocketType};
 
 fn unix() -> SharedFd {
@@ -43,4 +44,32 @@ fn a_deadline_ends_a_connect_that_waits_for_a_full_unix_listener() {
             assert_eq!(nobody.unwrap_err().kind(), std::io::ErrorKind::TimedOut, "{driver:?}");
         });
     }
+}
+
+/// Catches: a read of a pipe, or a write to one, that goes to the blocking pool, which has a single thread here.
+#[test]
+fn pipes_that_wait_keep_no_thread_of_the_fallbacks() {
+    let runtime = Builder::new().driver(Choice::Fallback).blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let pipes: Vec<_> = (0..20)
+            .map(|_| call::pipe().map(|(reader, writer)| (SharedFd::new(reader), SharedFd::new(writer))).unwrap())
+            .collect();
+        let mut waiting = Vec::new();
+        for (reader, _writer) in &pipes {
+            let read = Read { fd: reader.clone(), buf: vec![0; 1 << 17], position: Position::Cursor };
+            waiting.push(spawn(async { submit(read).await.unwrap().0 }));
+        }
+        yield_now().await;
+        for (_reader, writer) in &pipes {
+            // The first fills it, and the second waits for the reader.
+            for _ in 0..2 {
+                let write = Write { fd: writer.clone(), buf: vec![7; 1 << 16], position: Position::Cursor };
+                drop(spawn(async { drop(submit(write).await) }));
+            }
+        }
+        for read in waiting {
+            assert!(read.await.unwrap() > 0);
+        }
+        assert_eq!(runtime::spawn_blocking(|| 7).await.unwrap(), 7);
+    });
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  start ─► agenda: an attempt at a drawn time ──► served ─► Event::Last, or Event::More and again
 //!              ▲                                     │ would have to wait
-//!              └── a drawn time after it is ready ◄── waiting for a socket
+//!              └── a drawn time after it is ready ◄── waiting for a socket or a pipe
 //!  cancel ─► agenda: its own drawn time ─► ECANCELED, or too late
 //!  nothing due ─► the clock jumps to what comes next, for this core, another one, the wires or a timer
 //! ```
@@ -35,6 +35,7 @@ mod faults;
 mod files;
 pub(crate) mod handle;
 mod network;
+mod pipes;
 mod random;
 mod service;
 #[cfg(test)]
@@ -43,9 +44,9 @@ mod world;
 
 pub use faults::{Fault, Faults};
 
+use descriptors::Waitable;
 use faults::places::Kind;
 use handle::World;
-use network::SocketId;
 use service::{Attempt, Given, Served};
 use world::{Ahead, Kernel, Shared};
 
@@ -58,7 +59,7 @@ pub(crate) struct Simulated {
     /// Only looked up, so that its order decides nothing.
     names: HashMap<Key, u64>,
     agenda: BTreeSet<Due>,
-    waiting: BTreeMap<SocketId, BTreeSet<u64>>,
+    waiting: BTreeMap<Waitable, BTreeSet<u64>>,
     flights_started: u64,
     /// Which start of the machine the flights belong to.
     boot: u64,
@@ -75,7 +76,7 @@ struct Flight {
     kind: Kind,
     attempt: Attempt,
     boot: u64,
-    waits_for: Option<SocketId>,
+    waits_for: Option<Waitable>,
     /// A cancel came while it was too far on to be stopped: it may finish, but not begin to wait.
     is_cancelled: bool,
 }
@@ -318,7 +319,7 @@ impl Simulated {
         }
     }
 
-    /// Gives the flights whose socket became ready another attempt.
+    /// Gives the flights whose socket or pipe became ready another attempt.
     fn heed(&mut self, kernel: &mut Kernel) {
         if self.boot != kernel.boots {
             self.boot = kernel.boots;
@@ -326,8 +327,8 @@ impl Simulated {
                 self.try_again(kernel, ids);
             }
         }
-        for socket in kernel.take_touched(self.core) {
-            if let Some(ids) = self.waiting.remove(&socket) {
+        for touched in kernel.take_touched(self.core) {
+            if let Some(ids) = self.waiting.remove(&touched) {
                 self.try_again(kernel, ids);
             }
         }
@@ -391,7 +392,7 @@ impl Simulated {
         };
         match served {
             Served::Waits(_) if flight.is_cancelled => self.stop(kernel, id),
-            Served::Waits(socket) => self.await_socket(id, socket),
+            Served::Waits(waitable) => self.wait_for(id, waitable),
             Served::Done(Ok(given)) if kind.is_many() && !kernel.ledger.strikes(Fault::EndsEarly, kind) => {
                 self.give_one(kernel, id, given);
             }
@@ -402,10 +403,10 @@ impl Simulated {
         }
     }
 
-    fn await_socket(&mut self, id: u64, socket: SocketId) {
+    fn wait_for(&mut self, id: u64, waitable: Waitable) {
         if let Some(flight) = self.flights.get_mut(&id) {
-            flight.waits_for = Some(socket);
-            self.waiting.entry(socket).or_default().insert(id);
+            flight.waits_for = Some(waitable);
+            self.waiting.entry(waitable).or_default().insert(id);
         }
     }
 
@@ -415,9 +416,9 @@ impl Simulated {
         let Some(flight) = self.flights.get_mut(&id) else { return };
         self.counters.completed += 1;
         self.events.push(Event::More(flight.lent.key(), Came::Driver(Ok(reply))));
-        let socket = flight.lent.with(|request| kernel.polled_socket(request));
-        match (flight.kind, socket) {
-            (Kind::PollMany, Some(socket)) => self.await_socket(id, socket),
+        let polled = flight.lent.with(|request| kernel.polled(request));
+        match (flight.kind, polled) {
+            (Kind::PollMany, Some(polled)) => self.wait_for(id, polled),
             // Always ready, and never anew.
             (Kind::PollMany, None) => {}
             (kind, _) => {
@@ -453,12 +454,12 @@ impl Simulated {
     fn answer(&mut self, kernel: &mut Kernel, id: u64, answer: Answered) {
         let Some(flight) = self.flights.remove(&id) else { return };
         kernel.unanswered -= 1;
-        if let Some(socket) = flight.waits_for
-            && let Some(ids) = self.waiting.get_mut(&socket)
+        if let Some(waitable) = flight.waits_for
+            && let Some(ids) = self.waiting.get_mut(&waitable)
         {
             ids.remove(&id);
             if ids.is_empty() {
-                self.waiting.remove(&socket);
+                self.waiting.remove(&waitable);
             }
         }
         let key = flight.lent.key();

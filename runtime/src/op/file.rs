@@ -7,6 +7,7 @@ use io_uring::{opcode, squeue, types};
 use rustix::fs::FileType;
 pub use rustix::io::ReadWriteFlags;
 use rustix::io::{Errno, retry_on_intr};
+use rustix::pipe::PipeFlags;
 
 use super::{
     Answered, Attempt, OnDrop, Op, Reply, Request, Way, check_offset, check_room, len_asked, ready, ready::Interest,
@@ -80,6 +81,8 @@ pub enum FileRequest<'a> {
         /// Only the data, and of the metadata what reading it back needs.
         data_only: bool,
     },
+    /// Make a pipe: the end to read from, and the one to write to.
+    Pipe,
     /// Close. Whoever services it takes the descriptor out, except a ring, whose kernel closes the number.
     Close {
         /// The file.
@@ -88,9 +91,10 @@ pub enum FileRequest<'a> {
 }
 
 impl<'a> FileRequest<'a> {
+    /// `None` where the plain syscall, which never blocks, does it.
     #[inline(always)]
-    pub(super) fn sqe(&mut self) -> squeue::Entry {
-        match self {
+    pub(super) fn sqe(&mut self) -> Option<squeue::Entry> {
+        Some(match self {
             FileRequest::Read { fd, buf, position, flags } => {
                 opcode::Read::new(types::Fd(fd.number()), buf.as_mut_ptr(), len_asked(buf.len()))
                     .offset(position.offset())
@@ -109,7 +113,8 @@ impl<'a> FileRequest<'a> {
                 opcode::Fsync::new(types::Fd(fd.number())).flags(flags).build()
             }
             FileRequest::Close { fd } => opcode::Close::new(types::Fd(number_of(fd))).build(),
-        }
+            FileRequest::Pipe => return None,
+        })
     }
 
     pub(super) fn call(&mut self) -> Answered {
@@ -135,6 +140,10 @@ impl<'a> FileRequest<'a> {
             FileRequest::Fsync { fd, data_only: true } => rustix::fs::fdatasync(fd.os()?).map(|()| 0)?,
             FileRequest::Fsync { fd, data_only: false } => rustix::fs::fsync(fd.os()?).map(|()| 0)?,
             FileRequest::Close { fd } => fd.take().map(|_closed| 0).ok_or(Errno::BADF)?,
+            FileRequest::Pipe => {
+                let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+                return Ok(Reply::Pair(Box::new((reader.into(), writer.into()))));
+            }
         };
         Ok(Reply::Count(count))
     }
@@ -144,9 +153,10 @@ impl<'a> FileRequest<'a> {
     pub(super) fn attempt(&mut self) -> Attempt {
         let asked = match self {
             FileRequest::Read { flags, .. } | FileRequest::Write { flags, .. } => flags,
-            FileRequest::Truncate { .. } | FileRequest::Fsync { .. } | FileRequest::Close { .. } => {
-                return Attempt::MayBlock;
-            }
+            FileRequest::Truncate { .. }
+            | FileRequest::Fsync { .. }
+            | FileRequest::Close { .. }
+            | FileRequest::Pipe => return Attempt::MayBlock,
         };
         let before = std::mem::replace(asked, *asked | ReadWriteFlags::NOWAIT);
         let answered = retry_on_intr(|| self.call());
@@ -184,6 +194,7 @@ impl<'a> FileRequest<'a> {
         match *self {
             FileRequest::Read { fd, position: Position::Cursor, .. } => Way::Ready(fd, Interest::READABLE),
             FileRequest::Write { fd, position: Position::Cursor, .. } => Way::Ready(fd, Interest::WRITABLE),
+            FileRequest::Pipe => Way::Inline,
             FileRequest::Read { .. }
             | FileRequest::Write { .. }
             | FileRequest::Truncate { .. }
@@ -206,6 +217,7 @@ impl std::fmt::Debug for FileRequest<'_> {
             FileRequest::Fsync { fd, data_only: true } => write!(f, "fdatasync {fd:?}"),
             FileRequest::Fsync { fd, data_only: false } => write!(f, "fsync {fd:?}"),
             FileRequest::Close { fd } => write!(f, "close {fd:?}"),
+            FileRequest::Pipe => write!(f, "pipe"),
         }
     }
 }
@@ -223,7 +235,9 @@ fn number_of(fd: &Option<Fd>) -> i32 {
 
 /// Reads into `buf`. `pread(2)`, or `read(2)` at the cursor; `IORING_OP_READ` (5.6).
 ///
-/// Returns how many bytes were read, and the buffer. Fewer than it holds is normal; 0 is the end of the file.
+/// Returns how many bytes were read, and the buffer. Fewer than it holds is normal; 0 is the end of the file, or of a pipe that
+/// nobody writes to any more. A pipe with nothing in it is waited for, in the ring or in epoll, never on a thread; a dropped
+/// read may have taken bytes out of it, which [`abandon`](Op::abandon) is the last to see.
 #[derive(Debug)]
 pub struct Read<B> {
     /// The file.
@@ -261,7 +275,9 @@ impl<B: IoBufMut> Op for Read<B> {
 
 /// Writes from `buf`. `pwrite(2)`, or `write(2)` at the cursor; `IORING_OP_WRITE` (5.6).
 ///
-/// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full.
+/// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full, and on a pipe
+/// that has no room for all; up to 4096 bytes (`PIPE_BUF`) go into one whole or not at all. EPIPE is a pipe's that nobody
+/// reads; std's programs ignore the SIGPIPE that comes with it.
 #[derive(Debug)]
 pub struct Write<B> {
     /// The file.

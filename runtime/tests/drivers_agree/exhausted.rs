@@ -67,11 +67,12 @@ async fn without_descriptors(scene: &Scene) -> Vec<String> {
     let accepted = submit(Accept::new(listener.clone())).await.map(|(fd, _peer)| fd).shown();
     let made = call::socket(AddressFamily::INET, SocketType::STREAM, None).shown();
     let pair = call::socketpair(SocketType::STREAM).shown();
+    let pipe = call::pipe().shown();
     let many = match next(&mut replies(AcceptMany { fd: listener })).await {
         Step::Item(item) => item.shown(),
         Step::End(end) => end.shown(),
     };
     drop(taken);
     setrlimit(Resource::Nofile, limit).expect("the limit from before");
-    vec![opened, accepted, made, pair, many]
+    vec![opened, accepted, made, pair, pipe, many]
 }

@@ -10,6 +10,10 @@ use runtime::{Feature, call, spawn_blocking, submit};
 use rustix::fs::OFlags;
 use rustix::net::RecvFlags;
 
+use crate::pipes::{
+    a_deadline_takes_no_byte_out_of_a_pipe, a_small_write_goes_into_a_pipe_whole, fills_a_pipe_and_waits_for_room,
+    makes_pipes_that_end_on_either_side, reads_what_a_pipe_has_and_waits_otherwise,
+};
 use crate::row;
 use crate::scene::{Either, Kinds, Scene, count, on_every_kind, on_kinds, pair, read, recv, recv_to_end, write};
 use crate::shown::Shown;
@@ -17,13 +21,16 @@ use crate::table::Row;
 
 pub fn rows() -> Vec<Row> {
     vec![
-        row!("Read": reads_at_every_place_of_a_file, reads_at_the_cursor, reads_of_every_kind_of_descriptor),
+        row!("Read": reads_at_every_place_of_a_file, reads_at_the_cursor, reads_of_every_kind_of_descriptor,
+            reads_what_a_pipe_has_and_waits_otherwise, a_deadline_takes_no_byte_out_of_a_pipe),
         row!("Write": writes_at_every_place_of_a_file, writes_at_the_cursor, writes_to_every_kind_of_descriptor,
-            appends_wherever_it_is_told_to_write, a_hundred_random_steps_on_one_file),
+            appends_wherever_it_is_told_to_write, a_hundred_random_steps_on_one_file,
+            fills_a_pipe_and_waits_for_room, a_small_write_goes_into_a_pipe_whole),
         row!("Truncate": cuts_and_fills_up_every_kind_of_descriptor, cuts_to_every_length, the_cursor_stays_where_it_was),
         row!("Fsync": syncs_every_kind_of_descriptor, what_was_written_is_still_there_after_a_sync),
         row!("Close": closes_every_kind_of_descriptor, the_far_side_of_a_closed_stream_comes_to_its_end,
             closing_with_bytes_unread_resets_the_far_side),
+        row!("call::pipe": makes_pipes_that_end_on_either_side),
         row!("call::try_read": tries_every_kind_of_descriptor, tries_every_place_of_a_file),
     ]
 }
@@ -66,6 +73,7 @@ const AT_A_PLACE_OF_A_STREAM: Either = Either {
         "NotConnected",
         "InvalidInput",
         "BrokenPipe",
+        "Uncategorized: Bad file descriptor",
         "ConnectionReset",
         "waits",
         "0, ",

@@ -16,6 +16,7 @@ mod exhausted;
 mod file;
 mod names;
 mod path;
+mod pipes;
 mod plain;
 mod ready;
 mod scene;

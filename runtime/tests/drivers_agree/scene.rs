@@ -23,6 +23,7 @@ use runtime::{Replies, Step, call, simulated, spawn, submit, yield_now};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
+use crate::pipes;
 use crate::shown::Shown;
 use crate::table::Driver;
 use crate::unix;
@@ -260,6 +261,7 @@ impl Kinds {
         Kinds::add_streams(&mut all, &mut far).await;
         Kinds::add_datagrams(&mut all, &mut far).await;
         unix::add_kinds(&mut all, &mut far).await;
+        pipes::add_kinds(&mut all, &mut far).await;
         Kinds { all, _far: far }
     }
 

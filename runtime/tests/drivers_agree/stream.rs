@@ -58,8 +58,8 @@ async fn receives_on_every_kind_of_descriptor(scene: Scene) {
 }
 
 const WAITING_FOR_NO_SOCKET: Either = Either {
-    among: &["WouldBlock", "Uncategorized: Socket operation on non-socket"],
-    says: "to wait first, on what is no socket: ENOTSOCK of recv(2), or EAGAIN of io_uring_enter(2), which cannot wait on it",
+    among: &["WouldBlock", "waits", "Uncategorized: Socket operation on non-socket"],
+    says: "to wait first, on what is no socket: ENOTSOCK of recv(2), or the wait of io_uring_enter(2), EAGAIN where it cannot",
 };
 
 const WAITING_WITHOUT_WAITING: Either = Either {
@@ -73,11 +73,11 @@ const URGENT_AFTER_WAITING: Either = Either {
 };
 
 fn open_for(kind: &str, flags: RecvFlags, poll_first: bool) -> Option<&'static Either> {
-    let is_file = kind.contains("file") || kind == "directory";
+    let is_no_socket = kind.contains("file") || kind.contains("pipe") || kind == "directory";
     let is_open = !kind.contains("path") && !kind.contains("another world");
     match poll_first && is_open {
         false => None,
-        true if is_file => Some(&WAITING_FOR_NO_SOCKET),
+        true if is_no_socket => Some(&WAITING_FOR_NO_SOCKET),
         true if flags.contains(RecvFlags::DONTWAIT) => Some(&WAITING_WITHOUT_WAITING),
         true if flags.contains(RecvFlags::OOB) && !kind.contains("listener") => Some(&URGENT_AFTER_WAITING),
         true => None,

@@ -40,12 +40,13 @@ pub enum Row {
     Sleep,
     Deadline,
     SocketBindListen,
+    PipeAndPair,
     NameOption,
     Shutdown,
 }
 
 impl Row {
-    pub const ALL: [Row; 22] = [
+    pub const ALL: [Row; 23] = [
         Row::Nop,
         Row::ReadFile,
         Row::ReadPipe,
@@ -66,6 +67,7 @@ impl Row {
         Row::Sleep,
         Row::Deadline,
         Row::SocketBindListen,
+        Row::PipeAndPair,
         Row::NameOption,
         Row::Shutdown,
     ];
@@ -88,7 +90,9 @@ impl Row {
             Row::Send => Some("Send"),
             Row::Poll => Some("Poll"),
             Row::PollMany => Some("PollMany"),
-            Row::Sleep | Row::Deadline | Row::SocketBindListen | Row::NameOption | Row::Shutdown => None,
+            Row::Sleep | Row::Deadline | Row::SocketBindListen | Row::PipeAndPair | Row::NameOption | Row::Shutdown => {
+                None
+            }
         }
     }
 }
@@ -148,7 +152,6 @@ impl Scene {
 /// Why a row has no such cell.
 pub type Reason = &'static str;
 
-const NO_PIPES: Reason = "the simulated kernel has no pipes";
 /// What the rows of plain calls say.
 pub const INLINE: Reason = "a plain system call: answered before it returns, never in flight";
 
@@ -169,9 +172,8 @@ pub async fn set(row: Row, driver: Driver, tally: &Tally) -> Result<Scene, Reaso
             let op = tally.watch(Nop);
             Scene::of(async { submit(op).await.unwrap() })
         }
-        Row::ReadPipe | Row::WritePipe if driver == Driver::Simulated => return Err(NO_PIPES),
-        Row::ReadPipe => reading(tally, worlds::pipe_to_read()),
-        Row::WritePipe => writing(tally, worlds::full_pipe()),
+        Row::ReadPipe => reading(tally, worlds::pipe_to_read(driver)),
+        Row::WritePipe => writing(tally, worlds::full_pipe(driver).await),
         Row::ReadFile | Row::WriteFile | Row::Open | Row::Close | Row::Truncate | Row::Fsync | Row::Stat => {
             on_a_file(row, tally, Subject::new(driver, CONTENTS)).await
         }
@@ -184,7 +186,7 @@ pub async fn set(row: Row, driver: Driver, tally: &Tally) -> Result<Scene, Reaso
         Row::PollMany => polling_many(tally, worlds::stream(driver).await),
         Row::Sleep => Scene { waits: true, ..Scene::of(sleep(SHORT)) },
         Row::Deadline => deadline(tally, worlds::stream(driver).await),
-        Row::SocketBindListen | Row::NameOption | Row::Shutdown => {
+        Row::SocketBindListen | Row::PipeAndPair | Row::NameOption | Row::Shutdown => {
             call_inline(row, driver).await;
             return Err(INLINE);
         }
@@ -376,6 +378,10 @@ fn deadline(tally: &Tally, (fd, far): (SharedFd, Far)) -> Scene {
 async fn call_inline(row: Row, driver: Driver) {
     match row {
         Row::SocketBindListen => drop(Listener::new()),
+        Row::PipeAndPair => {
+            drop(call::pipe().unwrap());
+            drop(call::socketpair(SocketType::STREAM).unwrap());
+        }
         Row::NameOption => {
             let fd = SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
             call::set_option(&fd, SocketOption::NoDelay(true)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -10,16 +10,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use runtime::fd::SharedFd;
+use runtime::fd::{Fd, SharedFd};
 use runtime::op::address::SocketAddress;
+use runtime::op::file::{Position, Write};
 use runtime::op::path::{Base, Open, OpenHow, c_path};
 use runtime::op::socket::{Connect, End};
 use runtime::simulated::{self, Peer};
 use runtime::testing::Driver;
 use runtime::{call, submit};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::net::{AddressFamily, SendFlags, SocketType};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -75,6 +75,8 @@ impl Drop for Subject {
 pub enum Far {
     /// The end of a pipe that the program does not have.
     Pipe(Rc<OwnedFd>),
+    /// The same of a simulated pipe, whose two ends are the program's.
+    SimulatedPipe(SharedFd),
     Unix(Rc<UnixStream>),
     Simulated(Peer),
 }
@@ -83,7 +85,11 @@ impl Far {
     pub fn send(&self, bytes: &[u8]) {
         match self {
             Far::Pipe(end) => assert_eq!(rustix::io::write(end, bytes).unwrap(), bytes.len()),
-            Far::Unix(stream) => (&**stream).write_all(bytes).unwrap(),
+            Far::SimulatedPipe(end) => {
+                let write = Write { fd: end.clone(), buf: bytes.to_vec(), position: Position::Cursor };
+                drop(runtime::spawn(async { drop(submit(write).await.unwrap()) }));
+            }
+            Far::Unix(stream) => io::Write::write_all(&mut &**stream, bytes).unwrap(),
             Far::Simulated(peer) => peer.send(bytes).unwrap(),
         }
     }
@@ -92,7 +98,8 @@ impl Far {
     pub fn take(&self) -> Vec<u8> {
         match self {
             Far::Pipe(end) => read_all(|buf| Ok(rustix::io::read(end, buf)?)),
-            Far::Unix(stream) => read_all(|buf| (&**stream).read(buf)),
+            Far::SimulatedPipe(end) => read_all(|buf| call::try_read(end, buf, Position::Cursor)),
+            Far::Unix(stream) => read_all(|buf| io::Read::read(&mut &**stream, buf)),
             Far::Simulated(peer) => peer.received(),
         }
     }
@@ -100,7 +107,7 @@ impl Far {
 
 /// Reads until there is nothing more for now.
 fn read_all(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Vec<u8> {
-    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    let (mut all, mut piece) = (Vec::new(), vec![0; 64 << 10]);
     while let Ok(count @ 1..) = read(&mut piece) {
         all.extend_from_slice(&piece[..count]);
     }
@@ -108,20 +115,37 @@ fn read_all(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Vec<u8> {
 }
 
 /// The reading end of a pipe, which stays blocking, and its far side, which is not.
-pub fn pipe_to_read() -> (SharedFd, Far) {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+pub fn pipe_to_read(driver: Driver) -> (SharedFd, Far) {
+    let (reader, writer) = pipe();
+    if driver == Driver::Simulated {
+        return (reader, Far::SimulatedPipe(writer));
+    }
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
-    (SharedFd::new(reader), Far::Pipe(Rc::new(writer)))
+    (reader, Far::Pipe(owned(writer)))
 }
 
 /// The writing end of a pipe without any room, and its far side.
-pub fn full_pipe() -> (SharedFd, Far) {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+pub async fn full_pipe(driver: Driver) -> (SharedFd, Far) {
+    let (reader, writer) = pipe();
+    let fill = Write { fd: writer.clone(), buf: vec![0; 64 << 10], position: Position::Cursor };
+    assert_eq!(submit(fill).await.unwrap().0, 64 << 10);
+    if driver == Driver::Simulated {
+        return (writer, Far::SimulatedPipe(reader));
+    }
     rustix::io::ioctl_fionbio(&reader, true).unwrap();
-    rustix::io::ioctl_fionbio(&writer, true).unwrap();
-    while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
-    rustix::io::ioctl_fionbio(&writer, false).unwrap();
-    (SharedFd::new(writer), Far::Pipe(Rc::new(reader)))
+    (writer, Far::Pipe(owned(reader)))
+}
+
+fn pipe() -> (SharedFd, SharedFd) {
+    let (reader, writer) = call::pipe().unwrap();
+    (SharedFd::new(reader), SharedFd::new(writer))
+}
+
+fn owned(fd: SharedFd) -> Rc<OwnedFd> {
+    match fd.try_into_fd().expect("nobody shares it") {
+        Fd::Os(fd) => Rc::new(fd),
+        other => panic!("{other:?} is no descriptor of this process"),
+    }
 }
 
 /// A connected stream socket and its far side.
@@ -159,7 +183,7 @@ async fn try_send(fd: &SharedFd) -> bool {
 pub fn left(fd: &SharedFd) -> Vec<u8> {
     match fd.os() {
         Ok(os) => read_all(|buf| Ok(rustix::io::preadv2(os, &mut [io::IoSliceMut::new(buf)], u64::MAX, NOWAIT)?)),
-        Err(_) => read_all(|buf| call::try_recv(fd, buf, RecvFlags::empty())),
+        Err(_) => read_all(|buf| call::try_read(fd, buf, Position::Cursor)),
     }
 }
 
@@ -220,7 +244,7 @@ impl Listener {
         let ended = |client: &Client| match client {
             Client::Real(stream) => {
                 stream.set_nonblocking(true).unwrap();
-                !matches!((&*stream).read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                !matches!(io::Read::read(&mut &*stream, &mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             Client::Simulated(peer) => peer.has_ended(),
         };

@@ -1,10 +1,9 @@
 //! Ops without a handle: each is watched, and what its last reply says is noted whoever gets it.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use runtime::fd::SharedFd;
@@ -15,15 +14,15 @@ use runtime::op::ready::{Interest, Poll, PollMany};
 use runtime::op::socket::{Accept, AcceptMany, Connect, End, Recv, Send, SocketOption};
 use runtime::op::{Nop, Op, Reply, Request, StreamOp};
 use runtime::simulated::Peer;
-use runtime::time::{Duration, now};
-use runtime::{Replies, Step, Submit, call, replies, submit};
+use runtime::{Replies, Step, call, replies, submit};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::ReadWriteFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketType};
 
 use crate::dice::{byte, bytes};
-use crate::fates::{live, pause, poll_once};
+use crate::fates::{live, pause};
 use crate::incoming::Incoming;
+use crate::ops;
 use crate::script::{BURST, Fate, Raw, RawFate, RawOp};
 use crate::stage::Stage;
 use crate::verdict::Verdict;
@@ -85,13 +84,6 @@ fn again<T>(mut make: impl FnMut() -> io::Result<T>) -> Option<T> {
 
 fn socket() -> Option<SharedFd> {
     again(|| call::socket(AddressFamily::INET, SocketType::STREAM, None)).map(SharedFd::new)
-}
-
-fn check(stage: &Stage, what: RawOp, error: &io::Error) {
-    let wrong = [Errno::BADF, Errno::INVAL, Errno::FAULT, Errno::NOTSOCK, Errno::SPIPE, Errno::OPNOTSUPP];
-    let is_wrong = wrong.into_iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
-    let is_wrong = is_wrong || error.kind() == io::ErrorKind::InvalidData;
-    stage.verdict.blame_unless(!is_wrong, || format!("{what:?}: {error:?}"));
 }
 
 impl Bare {
@@ -167,38 +159,7 @@ impl Bare {
         op: T,
         report: impl FnOnce(&T, &io::Result<Reply>) + 'static,
     ) {
-        let stage = self.stage.clone();
-        let op = self.stage.watch.op(op, move |op, reply| {
-            if let Err(error) = reply {
-                check(&stage, what, error);
-            }
-            report(op, reply);
-        });
-        self.fate(fate, op).await;
-    }
-
-    async fn fate<T: Op>(&self, fate: RawFate, op: Watched<T>) {
-        match fate {
-            RawFate::Of(fate) => drop(live(fate, submit(op)).await),
-            RawFate::Deadline { us } => {
-                drop(submit(op).deadline(now() + Duration::from_micros(us)).await);
-            }
-            RawFate::Forgotten => {
-                let mut submitted: Submit<Watched<T>> = submit(op);
-                if poll_once(pin!(&mut submitted)).await.is_pending() {
-                    self.stage.forgotten.set(self.stage.forgotten.get() + 1);
-                    self.stage.has_leaked.set(true);
-                    std::mem::forget(submitted);
-                }
-            }
-            RawFate::Outlives => {
-                let mut future: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async { drop(submit(op).await) });
-                if poll_once(pin!(&mut future)).await.is_pending() {
-                    self.stage.forgotten.set(self.stage.forgotten.get() + 1);
-                    self.stage.graveyard.borrow_mut().push(future);
-                }
-            }
-        }
+        ops::one(&self.stage, what.name(), fate, op, report).await;
     }
 
     async fn on_file(&self, what: RawOp, fate: RawFate) {
@@ -305,7 +266,7 @@ impl Bare {
         let stage = self.stage.clone();
         let op = self.stage.watch.op(op, move |_, reply| {
             if let Err(error) = reply {
-                check(&stage, what, error);
+                ops::check(&stage, what.name(), error);
             }
         });
         let mut many: Replies<Watched<T>> = replies(op);
@@ -343,6 +304,7 @@ impl Bare {
         let _refused = call::name(&fd, End::Local);
         let _refused = call::shutdown(&fd, Shutdown::Both);
         let _refused = call::socketpair(SocketType::STREAM);
+        let _refused = call::pipe();
         if let Some(file) = &self.file {
             let _refused = call::stat_now(file);
             let _refused = call::try_read(file, &mut [0; 64], Position::At(3));

@@ -5,7 +5,7 @@
 //!  seed ─► script (plain data) ─► tasks on net, fs and bare ops, on one to three cores ─► the runtime goes, perhaps in the middle
 //!                                    │ what each side sent, wrote, synced, was told       │ requests, descriptors, memory
 //!                                    ▼                                                    ▼
-//!                                  models: incoming, outgoing, sheet  ─────────────► verdict
+//!                                  models: incoming, outgoing, sheet, flows  ─────────────► verdict
 //! ```
 //!
 //! After each program: every op was lent once, answered once and dropped once; the kernel was lent nothing that it has not
@@ -44,9 +44,11 @@ mod desk;
 mod dice;
 mod errands;
 mod fates;
+mod flows;
 mod holding;
 mod incoming;
 mod matrix;
+mod ops;
 mod outgoing;
 mod parcels;
 mod program;

@@ -14,7 +14,7 @@ use crate::script::{Conversation, End, Fate, Script};
 use crate::stage::Stage;
 use crate::talk::{Line, outside, serve};
 use crate::verdict::{Meaning, meaning};
-use crate::{bare, desk, errands, parcels};
+use crate::{bare, desk, errands, flows, parcels};
 
 /// How a program's run went.
 pub struct Run {
@@ -98,6 +98,9 @@ async fn begin(stage: &Rc<Stage>, script: Script) {
     }
     for steps in script.raw {
         stage.spawn_mortal("raw ops", bare::run(stage.clone(), steps));
+    }
+    for flow in script.flows {
+        stage.spawn("a flow", flows::run(stage.clone(), flow));
     }
     for steps in script.errands {
         stage.spawn_mortal("errands", errands::run(stage.clone(), steps));

@@ -24,6 +24,8 @@ pub struct Script {
     pub readers: Vec<Vec<Receive>>,
     /// They use ops without a handle.
     pub raw: Vec<Vec<Raw>>,
+    /// What runs through pipes and unix sockets, from one task to another.
+    pub flows: Vec<Flow>,
     pub errands: Vec<Vec<Errand>>,
     /// How many letters each of them writes to the one who reads them.
     pub correspondents: Vec<u64>,
@@ -188,6 +190,28 @@ pub enum RawOp {
     Burst,
 }
 
+impl RawOp {
+    pub fn name(self) -> &'static str {
+        match self {
+            RawOp::Nop => "a nop",
+            RawOp::Open => "an open",
+            RawOp::Stat => "a stat",
+            RawOp::Read => "a raw read",
+            RawOp::Write | RawOp::WriteNow => "a raw write",
+            RawOp::Truncate => "a truncate",
+            RawOp::Fsync => "a raw sync",
+            RawOp::Close => "a close",
+            RawOp::Recv => "a receive",
+            RawOp::Send => "a send",
+            RawOp::Poll | RawOp::PollMany => "a poll",
+            RawOp::Accept | RawOp::AcceptMany => "an accept",
+            RawOp::Connect => "a connect",
+            RawOp::Call => "a call",
+            RawOp::Burst => "a burst",
+        }
+    }
+}
+
 /// What a burst is made of: what needs no order.
 pub const BURST: [RawOp; 14] = [
     RawOp::Nop,
@@ -205,6 +229,25 @@ pub const BURST: [RawOp; 14] = [
     RawOp::Connect,
     RawOp::Nop,
 ];
+
+/// What one task writes and another reads, inside the program.
+#[derive(Debug)]
+pub struct Flow {
+    pub bed: Bed,
+    /// How much each op wants, and its fate.
+    pub writes: Vec<(usize, RawFate)>,
+    pub reads: Vec<(usize, RawFate)>,
+}
+
+/// Through what it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bed {
+    Pipe,
+    /// Two unix sockets that are connected with each other.
+    Pair,
+    /// So they are too, by way of a listener that has a name.
+    Named,
+}
 
 /// What becomes of an op's future, or what nobody does with a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,6 +311,7 @@ impl Script {
             loggers: dice.some(0, 2, |dice| dice.some(1, 8, log)),
             readers: dice.some(0, 2, |dice| dice.some(1, 8, receive)),
             raw: dice.some(1, 2, |dice| dice.some(1, 14, raw)),
+            flows: dice.some(0, 2, flow),
             errands: dice.some(0, 2, |dice| dice.some(1, 5, errand)),
             correspondents: dice.some(0, 2, |dice| dice.between(1, 8)),
             cores: usize::try_from(dice.between(1, 3)).expect("small"),
@@ -407,13 +451,22 @@ fn raw(dice: &mut Dice) -> Raw {
         RawOp::Burst,
     ];
     let what = OPS[usize::try_from(dice.below(20)).expect("small")];
-    let fate = match dice.below(50) {
+    Raw { what, fate: raw_fate(dice) }
+}
+
+fn raw_fate(dice: &mut Dice) -> RawFate {
+    match dice.below(50) {
         0 => RawFate::Forgotten,
         1..=5 => RawFate::Outlives,
         6..=14 => RawFate::Deadline { us: dice.between(0, 200) },
         _ => RawFate::Of(fate(dice)),
-    };
-    Raw { what, fate }
+    }
+}
+
+fn flow(dice: &mut Dice) -> Flow {
+    let bed = [Bed::Pipe, Bed::Pipe, Bed::Pair, Bed::Named][usize::try_from(dice.below(4)).expect("small")];
+    let op = |dice: &mut Dice| (dice.len(), raw_fate(dice));
+    Flow { bed, writes: dice.some(1, 8, op), reads: dice.some(0, 8, op) }
 }
 
 fn errand(dice: &mut Dice) -> Errand {

@@ -173,6 +173,8 @@ impl Sheet {
                 // What the disk did not take it never will, since the kernel takes it for written.
                 self.durable[place].add_all(self.now[place]);
                 self.durable[place].add_all(pending);
+                // Not by the next sync either, unless a write goes there before.
+                self.is_doubtful[place] = true;
             }
         }
     }

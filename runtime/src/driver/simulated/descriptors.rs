@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::files::OpenFile;
 use super::network::SocketId;
+use super::pipes::{PipeEnd, PipeId};
 use crate::fd::FdRef;
 
 /// What a descriptor leads to.
@@ -13,8 +14,16 @@ use crate::fd::FdRef;
 pub(super) enum Object {
     File(OpenFile),
     Socket(SocketId),
+    Pipe(PipeId, PipeEnd),
     /// What it led to went with the power.
     Dead,
+}
+
+/// What a request can wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waitable {
+    Socket(SocketId),
+    Pipe(PipeId),
 }
 
 /// How many a process may have.
@@ -90,7 +99,7 @@ impl Descriptors {
     pub fn socket(&mut self, fd: FdRef<'_>) -> Result<SocketId, Errno> {
         match self.opened(fd)? {
             Object::Socket(socket) => Ok(*socket),
-            Object::File(_) | Object::Dead => Err(Errno::NOTSOCK),
+            Object::File(_) | Object::Pipe(..) | Object::Dead => Err(Errno::NOTSOCK),
         }
     }
 

@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use super::descriptors::Object;
 use super::faults::places::{Kind, place};
 use super::faults::{Fault, Faults};
+use super::pipes::PipeEnd;
 use super::world::{Kernel, Shared};
 use crate::op::socket::End;
 
@@ -327,6 +328,13 @@ fn describe(kernel: &Kernel, object: &Object) -> String {
             (Some(local), None) => format!("socket at {local}"),
             (None, _) => "socket".to_owned(),
         },
+        Object::Pipe(pipe, end) => {
+            let end = match end {
+                PipeEnd::Reading => "to read from",
+                PipeEnd::Writing => "to write to",
+            };
+            format!("pipe {pipe} {end}, {} bytes in it", kernel.pipes.len(*pipe))
+        }
         Object::Dead => "lost with the power".to_owned(),
     }
 }

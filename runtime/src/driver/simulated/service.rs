@@ -8,11 +8,10 @@ use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::descriptors::Object;
+use super::descriptors::{Object, Waitable};
 use super::faults::Fault;
 use super::faults::places::Kind;
 use super::files::{InodeNumber, describe};
-use super::network::SocketId;
 use super::world::Kernel;
 use crate::fd::FdRef;
 use crate::op::Request;
@@ -21,6 +20,7 @@ use crate::op::path::PathRequest;
 use crate::op::ready::{Interest, ReadyRequest};
 use crate::op::socket::SocketRequest;
 
+mod pipes;
 mod sockets;
 
 /// What became of a request.
@@ -28,8 +28,8 @@ mod sockets;
 pub(super) enum Served {
     /// It is answered.
     Done(Result<Given, Errno>),
-    /// It waits for this socket.
-    Waits(SocketId),
+    /// It waits for this.
+    Waits(Waitable),
 }
 
 /// A good answer.
@@ -91,34 +91,43 @@ impl Kernel {
         match request {
             FileRequest::Read { fd, buf, position, flags } => match self.descriptors.get(*fd) {
                 Ok(Object::File(_)) => Served::count(self.read_file(*fd, buf, *position)),
-                Ok(Object::Socket(_)) if *position != Position::Cursor => Errno::SPIPE.into(),
+                Ok(Object::Pipe(pipe, end)) if *position == Position::Cursor => {
+                    let pipe = (*pipe, *end);
+                    self.read_pipe(pipe, buf, *flags, attempt)
+                }
+                Ok(Object::Socket(_) | Object::Pipe(..)) if *position != Position::Cursor => Errno::SPIPE.into(),
                 Ok(Object::Socket(socket)) => {
                     let socket = *socket;
                     let flags =
                         if flags.contains(ReadWriteFlags::NOWAIT) { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
                     self.recv(socket, buf, flags, attempt)
                 }
-                Ok(Object::Dead) => Errno::IO.into(),
+                Ok(Object::Pipe(..) | Object::Dead) => Errno::IO.into(),
                 Err(error) => error.into(),
             },
             FileRequest::Write { fd, buf, position, flags } => match self.descriptors.get(*fd) {
                 Ok(Object::File(_)) => Served::count(self.write_file(*fd, buf, *position, *flags)),
-                Ok(Object::Socket(_)) if *position != Position::Cursor => Errno::SPIPE.into(),
+                Ok(Object::Pipe(pipe, end)) if *position == Position::Cursor => {
+                    let pipe = (*pipe, *end);
+                    self.write_pipe(pipe, buf, *flags, attempt)
+                }
+                Ok(Object::Socket(_) | Object::Pipe(..)) if *position != Position::Cursor => Errno::SPIPE.into(),
                 Ok(Object::Socket(socket)) => {
                     let socket = *socket;
                     let flags =
                         if flags.contains(ReadWriteFlags::NOWAIT) { SendFlags::DONTWAIT } else { SendFlags::empty() };
                     self.send(socket, buf, flags, false, attempt)
                 }
-                Ok(Object::Dead) => Errno::IO.into(),
+                Ok(Object::Pipe(..) | Object::Dead) => Errno::IO.into(),
                 Err(error) => error.into(),
             },
             FileRequest::Truncate { fd, len } => Served::nothing(self.truncate_file(*fd, *len)),
             FileRequest::Fsync { fd, .. } => Served::nothing(match self.descriptors.opened(*fd) {
                 Ok(Object::File(file)) => self.files.sync(file.inode()),
-                Ok(Object::Socket(_) | Object::Dead) => Err(Errno::INVAL),
+                Ok(Object::Socket(_) | Object::Pipe(..) | Object::Dead) => Err(Errno::INVAL),
                 Err(error) => Err(error),
             }),
+            FileRequest::Pipe => self.make_pipe(),
             FileRequest::Close { fd } => match fd.take() {
                 Some(fd) => {
                     self.discarded.push(fd);
@@ -189,6 +198,9 @@ impl Kernel {
                     Ok(Object::Socket(socket)) if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) => {
                         Ok(describe(FileType::Socket, 0o777, *socket))
                     }
+                    Ok(Object::Pipe(pipe, _)) if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) => {
+                        Ok(describe(FileType::Fifo, 0o600, *pipe))
+                    }
                     _ if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) => {
                         self.inode_of(*dir).and_then(|base| self.files.stat(base, b"", *flags))
                     }
@@ -214,36 +226,39 @@ impl Kernel {
         match (fd, self.descriptors.get(fd)) {
             (FdRef::Os(fd), _) if is_current(fd) => Ok(self.files.current_directory()),
             (_, Ok(Object::File(file))) => Ok(file.inode()),
-            (_, Ok(Object::Socket(_) | Object::Dead)) => Err(Errno::NOTDIR),
+            (_, Ok(Object::Socket(_) | Object::Pipe(..) | Object::Dead)) => Err(Errno::NOTDIR),
             (_, Err(error)) => Err(error),
         }
     }
 
     fn poll(&mut self, fd: FdRef<'_>, interest: Interest) -> Served {
         let wanted = PollFlags::from_bits_retain(interest.bits()) | PollFlags::ERR | PollFlags::HUP;
-        let (ready, socket) = match self.descriptors.get(fd) {
+        let (ready, waitable) = match self.descriptors.get(fd) {
             Ok(Object::Socket(socket)) => {
                 let socket = *socket;
-                (self.network.readiness(socket), Some(socket))
+                (self.network.readiness(socket), Some(Waitable::Socket(socket)))
             }
+            Ok(Object::Pipe(pipe, end)) => (self.pipes.readiness(*pipe, *end), Some(Waitable::Pipe(*pipe))),
             Ok(Object::File(file)) if file.is_path() => return Errno::BADF.into(),
             // A file is always ready, though slow.
             Ok(Object::File(_) | Object::Dead) => (PollFlags::IN | PollFlags::OUT, None),
             Err(error) => return error.into(),
         };
         let ready = ready & wanted;
-        match socket {
-            Some(socket) if ready.is_empty() => Served::Waits(socket),
+        match waitable {
+            Some(waitable) if ready.is_empty() => Served::Waits(waitable),
             // Asked for no event, it never will be ready.
             None if ready.is_empty() => Errno::INVAL.into(),
             _ => Served::count(Ok(usize::from(ready.bits()))),
         }
     }
 
-    /// The socket whose readiness a poll asks about.
-    pub fn polled_socket(&mut self, request: &Request<'_>) -> Option<SocketId> {
-        match request {
-            Request::Ready(ReadyRequest::Poll { fd, .. }) => self.descriptors.socket(*fd).ok(),
+    /// The socket or pipe whose readiness a poll asks about.
+    pub fn polled(&mut self, request: &Request<'_>) -> Option<Waitable> {
+        let Request::Ready(ReadyRequest::Poll { fd, .. }) = request else { return None };
+        match self.descriptors.get(*fd) {
+            Ok(Object::Socket(socket)) => Some(Waitable::Socket(*socket)),
+            Ok(Object::Pipe(pipe, _)) => Some(Waitable::Pipe(*pipe)),
             _ => None,
         }
     }
@@ -336,7 +351,7 @@ impl Kernel {
             Request::File(FileRequest::Close { fd }) => {
                 fd.as_ref().is_some_and(|fd| matches!(self.descriptors.get(fd.borrow()), Ok(Object::File(_))))
             }
-            Request::Nop | Request::Socket(_) | Request::Ready(_) => false,
+            Request::File(FileRequest::Pipe) | Request::Nop | Request::Socket(_) | Request::Ready(_) => false,
         }
     }
 }

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::clock::Clock;
-use super::descriptors::{Descriptors, Object};
+use super::descriptors::{Descriptors, Object, Waitable};
 use super::faults::{Faults, Ledger};
 use super::files::FileSystem;
-use super::network::{Network, SocketId};
+use super::network::Network;
+use super::pipes::Pipes;
 use super::random::Random;
 use crate::fd::{Fd, SimulatedKernel};
 use crate::inbox::Inbox;
@@ -46,6 +47,7 @@ pub(super) struct Kernel {
     pub descriptors: Descriptors,
     pub files: FileSystem,
     pub network: Network,
+    pub pipes: Pipes,
     /// Order and time of replies.
     pub schedule: Random,
     /// What the program and its tests draw.
@@ -65,7 +67,7 @@ pub(super) struct Kernel {
 struct Core {
     inbox: Arc<Inbox>,
     /// What became ready since the core looked.
-    touched: BTreeSet<SocketId>,
+    touched: BTreeSet<Waitable>,
     /// When its next reply is due.
     due: Option<u64>,
     /// It has nothing to do until this moment, if there is one.
@@ -101,6 +103,7 @@ impl Kernel {
             descriptors: Descriptors::new(),
             files: FileSystem::new(),
             network: Network::new(random.fork()),
+            pipes: Pipes::default(),
             schedule: random.fork(),
             draws: random.fork(),
             discarded: Vec::new(),
@@ -170,14 +173,16 @@ impl Kernel {
     /// Lets happen what is due, and tells the cores what became ready.
     pub fn settle(&mut self) {
         self.network.settle(self.clock.elapsed_ns());
-        let touched = self.network.take_touched();
+        let sockets = self.network.take_touched().into_iter().map(Waitable::Socket);
+        let pipes = self.pipes.take_touched().into_iter().map(Waitable::Pipe);
+        let touched: BTreeSet<Waitable> = sockets.chain(pipes).collect();
         for core in self.cores.iter_mut().flatten() {
             core.touched.extend(&touched);
         }
     }
 
     /// What became ready since this core looked.
-    pub fn take_touched(&mut self, core: usize) -> BTreeSet<SocketId> {
+    pub fn take_touched(&mut self, core: usize) -> BTreeSet<Waitable> {
         self.cores[core].as_mut().map(|core| std::mem::take(&mut core.touched)).unwrap_or_default()
     }
 
@@ -190,6 +195,7 @@ impl Kernel {
     pub fn close(&mut self, number: u32) {
         match self.descriptors.remove(number) {
             Some(Object::Socket(socket)) => self.network.close(socket, self.clock.elapsed_ns()),
+            Some(Object::Pipe(pipe, end)) => self.pipes.close(pipe, end),
             Some(Object::File(file)) if file.is_temporary() => self.files.forget(file.inode()),
             Some(Object::File(_) | Object::Dead) | None => {}
         }
@@ -199,6 +205,7 @@ impl Kernel {
     pub fn power_cut(&mut self) {
         self.boots += 1;
         self.network.power_cut(self.clock.elapsed_ns());
+        self.pipes.power_cut();
         self.files.power_cut(&mut self.schedule);
         self.descriptors.die();
     }

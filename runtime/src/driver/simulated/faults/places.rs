@@ -15,6 +15,7 @@ pub(in crate::driver::simulated) enum Kind {
     Write,
     Truncate,
     Fsync,
+    Pipe,
     Close,
     Open,
     Statx,
@@ -35,12 +36,13 @@ pub(in crate::driver::simulated) enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 23] = [
         Kind::Nop,
         Kind::Read,
         Kind::Write,
         Kind::Truncate,
         Kind::Fsync,
+        Kind::Pipe,
         Kind::Close,
         Kind::Open,
         Kind::Statx,
@@ -68,6 +70,7 @@ impl Kind {
             Kind::Write => "write",
             Kind::Truncate => "truncate",
             Kind::Fsync => "fsync",
+            Kind::Pipe => "pipe",
             Kind::Close => "close",
             Kind::Open => "open",
             Kind::Statx => "statx",
@@ -95,6 +98,7 @@ impl Kind {
             Request::File(FileRequest::Write { .. }) => Kind::Write,
             Request::File(FileRequest::Truncate { .. }) => Kind::Truncate,
             Request::File(FileRequest::Fsync { .. }) => Kind::Fsync,
+            Request::File(FileRequest::Pipe) => Kind::Pipe,
             Request::File(FileRequest::Close { .. }) => Kind::Close,
             Request::Path(PathRequest::Open { .. }) => Kind::Open,
             Request::Path(PathRequest::Statx { .. }) => Kind::Statx,
@@ -124,7 +128,14 @@ impl Kind {
     fn is_call(self) -> bool {
         matches!(
             self,
-            Kind::Socket | Kind::SocketPair | Kind::Bind | Kind::Listen | Kind::Shutdown | Kind::Name | Kind::SetOption
+            Kind::Pipe
+                | Kind::Socket
+                | Kind::SocketPair
+                | Kind::Bind
+                | Kind::Listen
+                | Kind::Shutdown
+                | Kind::Name
+                | Kind::SetOption
         )
     }
 }
@@ -152,7 +163,7 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
         ),
         Fault::NoBuffers => only(&[Kind::Send], "takes no memory of the network's"),
         Fault::DescriptorsFull => {
-            let kinds = [Kind::Open, Kind::Socket, Kind::SocketPair, Kind::Accept, Kind::AcceptMany];
+            let kinds = [Kind::Open, Kind::Pipe, Kind::Socket, Kind::SocketPair, Kind::Accept, Kind::AcceptMany];
             only(&kinds, "makes no descriptor")
         }
         Fault::NoMemory => match kind {

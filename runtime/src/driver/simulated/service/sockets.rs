@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, ipproto};
 
-use super::super::descriptors::Object;
+use super::super::descriptors::{Object, Waitable};
 use super::super::faults::places::Kind;
 use super::super::network::{SocketId, UnixName};
 use super::super::world::Kernel;
@@ -67,7 +67,7 @@ impl Kernel {
             SocketRequest::Recv { buf, flags, poll_first, .. } => {
                 let must_wait = *poll_first && attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
                 if must_wait && !self.network.has_input(socket) {
-                    return Served::Waits(socket);
+                    return Served::Waits(Waitable::Socket(socket));
                 }
                 if flags.contains(RecvFlags::OOB) && !self.network.is_of_datagrams(socket) {
                     return self.network.receive_urgent(socket).into();
@@ -141,7 +141,7 @@ impl Kernel {
             Err(error) => return error.into(),
         };
         match self.network.connect_unix(socket, listener) {
-            Err(Errno::AGAIN) if attempt.may_wait => Served::Waits(listener),
+            Err(Errno::AGAIN) if attempt.may_wait => Served::Waits(Waitable::Socket(listener)),
             connected => Served::nothing(connected),
         }
     }
@@ -162,7 +162,7 @@ impl Kernel {
         match self.network.connected(socket) {
             Err(Errno::AGAIN) if attempt.may_wait => {
                 attempt.progress = 1;
-                Served::Waits(socket)
+                Served::Waits(Waitable::Socket(socket))
             }
             Err(Errno::AGAIN) => Errno::INPROGRESS.into(),
             outcome => Served::nothing(outcome),
@@ -189,7 +189,11 @@ impl Kernel {
             }
             Err(error) => {
                 self.descriptors.remove(number);
-                if error == Errno::AGAIN && attempt.may_wait { Served::Waits(listener) } else { error.into() }
+                if error == Errno::AGAIN && attempt.may_wait {
+                    Served::Waits(Waitable::Socket(listener))
+                } else {
+                    error.into()
+                }
             }
         }
     }
@@ -204,7 +208,7 @@ impl Kernel {
             let received = self.network.receive(socket, &mut buf[attempt.progress..len], peek, self.now_ns());
             match received {
                 Ok(count) if wants_all && count > 0 && attempt.progress + count < len => attempt.progress += count,
-                Err(Errno::AGAIN) if may_wait => return Served::Waits(socket),
+                Err(Errno::AGAIN) if may_wait => return Served::Waits(Waitable::Socket(socket)),
                 other => return self.transferred(socket, other, attempt),
             }
         }
@@ -226,7 +230,7 @@ impl Kernel {
             let sent = self.network.send(socket, &buf[attempt.progress..len], self.now_ns());
             match sent {
                 Ok(count) if wants_all && attempt.progress + count < len => attempt.progress += count,
-                Err(Errno::AGAIN) if may_wait => return Served::Waits(socket),
+                Err(Errno::AGAIN) if may_wait => return Served::Waits(Waitable::Socket(socket)),
                 other => return self.transferred(socket, other, attempt),
             }
         }

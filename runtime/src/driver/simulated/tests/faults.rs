@@ -66,6 +66,7 @@ fn ask_everything(machine: &mut Machine) {
             let _any = ask(machine, Close::new(fd));
         }
     }
+    let _any = machine.call(Request::File(FileRequest::Pipe));
     let kind = rustix::net::SocketType::STREAM;
     let _any = machine.call_socket(SocketRequest::Pair { kind });
     if let Some(listener) = ask_listener(machine) {
@@ -131,7 +132,7 @@ fn every_possible_cell_of_the_matrix_is_reached_and_no_other() {
     let mut cells = std::collections::BTreeMap::new();
     for fault in Fault::ALL {
         // A power cut ends what else is in flight, so it comes once, at each step of two stories.
-        let rounds = if fault == Fault::PowerCut { 160 } else { 30 };
+        let rounds = if fault == Fault::PowerCut { 160 } else { 60 };
         for round in 0..rounds {
             let (seed, faults) = match fault {
                 Fault::PowerCut => (round % 2, Faults::none().at_step(round / 2, fault)),
