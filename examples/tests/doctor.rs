@@ -87,7 +87,7 @@ fn a_limit_on_locked_memory_is_found_with_the_sum_that_it_lacks() {
             let (status, report) = doctor();
             assert_has_line(&report, "memlock    8 KiB, for all rings of this user");
             if !report.contains("Cannot allocate memory") {
-                println!("skipped: rings take no locked memory here, or are denied");
+                runtime::testing::skipped(format_args!("rings take no locked memory here, or are denied"));
                 return;
             }
             assert_eq!(status, Some(2));

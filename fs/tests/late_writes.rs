@@ -50,7 +50,7 @@ fn open_direct(path: &Path) -> Option<std::fs::File> {
     match std::fs::OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path) {
         Ok(file) => Some(file),
         Err(error) => {
-            println!("skipped: {} has no direct I/O: {error}", path.display());
+            runtime::testing::skipped(format_args!("{} has no direct I/O: {error}", path.display()));
             None
         }
     }

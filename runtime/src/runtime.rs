@@ -206,12 +206,7 @@ impl Builder {
         if self.reads_environment {
             self.read_environment()?;
         }
-        if self.entries == 0 || self.cq_entries == Some(0) || self.buffers == 0 {
-            return Err(invalid("a runtime needs at least one entry and one buffer".into()));
-        }
-        if self.blocking_threads == 0 || self.blocking_queue == 0 {
-            return Err(invalid("the blocking pool needs at least one thread, and room for one job".into()));
-        }
+        self.check_sizes()?;
         if !(1..=CORES_MAX).contains(&self.cores) {
             return Err(invalid(format!("a runtime has 1 to {CORES_MAX} cores, not {}", self.cores)));
         }
@@ -285,6 +280,26 @@ impl Builder {
         // The kernel takes no larger number.
         let workers = i32::try_from(self.blocking_threads).unwrap_or(i32::MAX).cast_unsigned();
         Sizes { entries: self.entries, cq_entries: cq_entries.max(self.entries), workers, cores }
+    }
+
+    fn check_sizes(&self) -> io::Result<()> {
+        let sizes = [
+            (self.entries == 0, "Builder::entries is 0 (GIMMAL_ENTRIES sets it, too): a ring has at least 1"),
+            (
+                self.cq_entries == Some(0),
+                "Builder::cq_entries is 0 (GIMMAL_CQ_ENTRIES sets it, too): a ring has at least 1",
+            ),
+            (
+                self.buffers == 0,
+                "Builder::buffers is 0 (GIMMAL_BUFFERS sets it, too): what must be copied needs at least 1",
+            ),
+            (self.blocking_threads == 0, "Builder::blocking_threads is 0: the blocking pool needs at least 1"),
+            (self.blocking_queue == 0, "Builder::blocking_queue is 0: the blocking pool needs room for at least 1 job"),
+        ];
+        match sizes.into_iter().find(|(is_wrong, _)| *is_wrong) {
+            Some((_, why)) => Err(invalid(why.into())),
+            None => Ok(()),
+        }
     }
 
     fn read_environment(&mut self) -> io::Result<()> {

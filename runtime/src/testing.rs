@@ -69,10 +69,23 @@ pub fn is_here(driver: Driver, test: &str) -> bool {
     if probe.driver != "fallback" {
         return true;
     }
-    let reason = probe.refusal.unwrap_or_default();
-    // Nobody is left to hear of a closed standard error.
-    let _told = writeln!(io::stderr(), "skipped: no ring here, so not {test}: {reason}");
+    skipped(format_args!("no ring here, so not {test}: {}", probe.refusal.unwrap_or_default()));
     false
+}
+
+/// Tells on standard error what a test leaves out here, and why: past the harness, which shows nothing of what succeeds.
+///
+/// # Examples
+///
+/// ```
+/// let kernel = rustix::system::uname();
+/// if !kernel.release().to_bytes().starts_with(b"7.") {
+///     runtime::testing::skipped(format_args!("kernel 7's own, here is {:?}", kernel.release()));
+/// }
+/// ```
+pub fn skipped(what: fmt::Arguments<'_>) {
+    // Nobody is left to hear of a closed standard error.
+    let _told = writeln!(io::stderr(), "skipped: {what}");
 }
 
 /// How a test ended: with what its body returned, or before it began.

@@ -125,7 +125,7 @@ fn end_runtimes_while_reading(driver: Driver) {
             false
         });
         if refused {
-            println!("skipped: the file system of {} refuses O_DIRECT", file.path.display());
+            runtime::testing::skipped(format_args!("the file system of {} refuses O_DIRECT", file.path.display()));
             return;
         }
         let began = Instant::now();

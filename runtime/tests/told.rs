@@ -3,7 +3,9 @@
 #[path = "common/heard.rs"]
 mod heard;
 
+use std::ffi::CString;
 use std::future::{pending, poll_fn};
+use std::os::unix::ffi::OsStringExt;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::Poll;
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use heard::listen;
 use runtime::op::Nop;
+use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::{Builder, metrics, spawn, spawn_blocking, spawn_on, submit, yield_now};
 
@@ -137,4 +140,31 @@ fn what_is_leaked_at_the_end_is_named() {
     runtime.block_on(async { drop(Again) });
     drop(runtime);
     assert!(!lines_with(&["ERROR", "leaked", "their Drop still spawns"]).is_empty());
+}
+
+/// Nobody ever opens the other end, so the thread that opens this one does not come back.
+/// Catches: an end that waits for ever, and one that leaks an op without naming it.
+#[test]
+fn an_op_that_does_not_end_is_leaked_and_named() {
+    listen();
+    let path = std::env::temp_dir().join(format!("gimmal-told-{}", std::process::id()));
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let runtime = builder(Driver::Fallback).build().unwrap();
+    let began = Instant::now();
+    let opening = path.clone();
+    runtime.block_on(async move {
+        let how = OpenHow::new(OFlags::RDONLY, Mode::empty(), ResolveFlags::empty());
+        let path = CString::new(opening.into_os_string().into_vec()).unwrap();
+        drop(spawn(submit(Open { base: Base::Current, path, how })));
+        // Until a thread has taken it: before that it could be recalled.
+        while metrics().pool_threads == 0 || metrics().pool_queued > 0 {
+            yield_now().await;
+        }
+    });
+    drop(runtime);
+    let took = began.elapsed();
+    std::fs::remove_file(&path).unwrap();
+    assert!(took >= Duration::from_secs(1), "an end of {took:?} has not waited");
+    let told = lines_with(&["WARN", "1 operations did not end within 1s", "leaked", "Open", "orphaned"]);
+    assert_eq!(told.len(), 1, "{told:?}");
 }

@@ -164,7 +164,9 @@ pub fn is_installed(name: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let is_there = std::env::split_paths(&paths).any(|folder| folder.join(name).is_file());
     if !is_there {
-        println!("{name} is not installed: the client of this test's own does all of it");
+        runtime::testing::skipped(format_args!(
+            "{name}, which is not installed: the client of the test's own does all of it"
+        ));
     }
     is_there
 }

@@ -34,6 +34,12 @@ macro_rules! script {
         for name in ["", "no port", "127.0.0.1:port", "127.0.0.1:65536"] {
             say(told(name, allowed($net::TcpStream::connect(name)$($await)*)));
         }
+        say(told("connect to no host", allowed($net::TcpStream::connect("no-such-host.invalid:1")$($await)*)));
+        let named = $net::TcpListener::bind("localhost:0")$($await)*.unwrap();
+        let port = named.local_addr().unwrap().port();
+        say(told("bind by name", named.local_addr().map(|address| address.ip().is_loopback())));
+        say(told("connect by name", allowed($net::TcpStream::connect(("localhost", port))$($await)*)));
+        say(told("connect by one string", allowed($net::TcpStream::connect(format!("localhost:{port}"))$($await)*)));
         say(told("bind a foreign address", allowed($net::TcpListener::bind("192.0.2.1:0")$($await)*)));
 
         // Listeners.

@@ -91,6 +91,11 @@ impl Random {
         Random(seed | 1 << 63)
     }
 
+    /// One for somebody else, who draws other numbers.
+    pub fn other(&mut self) -> Random {
+        Random(self.below(u64::MAX) | 1 << 63)
+    }
+
     /// Below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;

@@ -98,6 +98,33 @@ fn all_cores_have_the_driver_of_the_first_and_one_warning_is_told_for_all() {
     });
 }
 
+/// Catches: an old or foreign kernel's answer to a set-up it does not know that is taken for a mistake of ours.
+#[test]
+fn where_the_kernel_does_not_know_such_a_ring_the_fallback_serves_and_says_which_kernel_does() {
+    const TEST: &str =
+        "denials::where_the_kernel_does_not_know_such_a_ring_the_fallback_serves_and_says_which_kernel_does";
+    let prepare = |_: &mut Command| deny(&[libc::SYS_io_uring_setup], libc::EINVAL);
+    in_a_child(TEST, "EINVAL", prepare, || {
+        heard::listen();
+        let runtime = Builder::new().build().unwrap();
+        assert_eq!(runtime.block_on(async { runtime::metrics().driver }), "fallback");
+        drop(runtime);
+        let heard = heard::lines_with(None, &["WARN"]);
+        let error = Builder::new().driver(Choice::Ring).build().unwrap_err();
+        assert_eq!(heard.len(), 1, "{heard:#?}");
+        for told in [&heard[0], &error.to_string()] {
+            for part in [
+                "io_uring_setup(2): Invalid argument (os error 22): ",
+                "does not know how rings are set up since 6.1",
+                "kernel ",
+            ] {
+                assert!(told.contains(part), "no «{part}» in: {told}");
+            }
+        }
+        assert!(error.to_string().contains("use kernel 6.1 or newer"), "{error}");
+    });
+}
+
 /// Catches: `Choice::Ring` that falls back; an error without its cure.
 #[test]
 fn who_insists_on_a_ring_is_refused_with_the_cause_and_the_cure() {

@@ -36,7 +36,9 @@ fn memory(test: &str) -> Option<MutexGuard<'static, ()>> {
     static MEMORY: Mutex<()> = Mutex::new(());
     let page = rustix::param::page_size();
     if page != 4096 {
-        println!("skipped: the sums of {test} are for pages of 4096 bytes, and here they have {page}");
+        runtime::testing::skipped(format_args!(
+            "the sums of {test} are for pages of 4096 bytes, and here they have {page}"
+        ));
         return None;
     }
     // In a child it is the parent who asks.
@@ -62,7 +64,7 @@ fn under_64_kib_the_first_rings_are_smaller_and_the_last_error_names_memlock_and
             println!("{made} runtimes under 64 KiB, {error:?}, {warnings:#?}");
             let Some(error) = error else {
                 assert_eq!(warnings, [""; 0]);
-                println!("skipped: this kernel does not count the memory of rings");
+                runtime::testing::skipped(format_args!("this kernel does not count the memory of rings"));
                 return;
             };
             // How many it is depends on what this user's other programs have. Each at its smallest takes 12 KiB.
@@ -96,7 +98,7 @@ fn an_error_of_one_core_names_the_memory_of_all() {
         || {
             lower_memlock(64);
             let Err(error) = Builder::new().cores(8).build() else {
-                println!("skipped: this kernel does not count the memory of rings");
+                runtime::testing::skipped(format_args!("this kernel does not count the memory of rings"));
                 return;
             };
             let sums = "8 cores take 84 KiB each, 672 KiB in all, 96 KiB at the least, and the limit is 64 KiB";
@@ -130,7 +132,9 @@ fn the_sums_that_are_named_are_the_sums_that_are_needed() {
     const TEST: &str = "limits::the_sums_that_are_named_are_the_sums_that_are_needed";
     let Some(_alone) = memory(TEST) else { return };
     if !is_child() && !capabilities(None).unwrap().effective.contains(CapabilitySet::IPC_LOCK) {
-        println!("skipped: without CAP_IPC_LOCK this user's other programs are counted too, so no sum is certain");
+        runtime::testing::skipped(format_args!(
+            "without CAP_IPC_LOCK this user's other programs are counted too, so no sum is certain"
+        ));
         return;
     }
     for (kib, expected) in [(84, Some((256, 4096))), (83, Some((256, 2048))), (12, Some((64, 256))), (11, None)] {
@@ -142,7 +146,7 @@ fn the_sums_that_are_named_are_the_sums_that_are_needed() {
                 lower_memlock(kib);
                 let found = probe_until(|probe| probe.sizes == expected);
                 if kib < 84 && found.sizes == Some((256, 4096)) {
-                    println!("skipped: this kernel does not count the memory of rings");
+                    runtime::testing::skipped(format_args!("this kernel does not count the memory of rings"));
                     return;
                 }
                 assert_eq!(found.sizes, expected, "{found}");
