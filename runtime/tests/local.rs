@@ -5,11 +5,12 @@ use std::os::unix::net::SocketAddr;
 
 use runtime::fd::SharedFd;
 use runtime::op::file::{Position, Read, Write};
-use runtime::op::socket::{Accept, Connect};
+use runtime::op::ready::{Interest, Poll};
+use runtime::op::socket::{Accept, Connect, Recv, Send};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, now};
 use runtime::{Builder, Choice, call, metrics, spawn, submit, yield_now};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
 fn unix() -> SharedFd {
     SharedFd::new(call::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap())
@@ -72,4 +73,40 @@ fn pipes_that_wait_keep_no_thread_of_the_fallbacks() {
         }
         assert_eq!(runtime::spawn_blocking(|| 7).await.unwrap(), 7);
     });
+}
+
+/// What `Send` says of datagrams that must wait for room: this is the way that loses none.
+#[test]
+fn a_unix_datagram_that_waits_for_room_by_poll_goes_out_whole() {
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if !is_here(driver, "a unix datagram that waits for room") {
+            continue;
+        }
+        builder(driver).build().unwrap().block_on(async {
+            let socket = || SharedFd::new(call::socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap());
+            let name = format!("gimmal-room-{}-{driver:?}", std::process::id());
+            let address = SocketAddr::from_abstract_name(name).unwrap();
+            let (ours, theirs) = (socket(), socket());
+            call::bind(&ours, &address).unwrap();
+            submit(Connect { fd: theirs.clone(), address: (&address).into(), ours: true }).await.unwrap();
+            let send = || {
+                let buf = b"whole".to_vec();
+                submit(Send { fd: theirs.clone(), buf, flags: SendFlags::DONTWAIT, whole: false })
+            };
+            let mut sent = 0;
+            while send().await.is_ok() {
+                sent += 1;
+            }
+            let polling = spawn(submit(Poll { fd: theirs.clone(), interest: Interest::WRITABLE }));
+            yield_now().await;
+            let recv = || submit(Recv { fd: ours.clone(), buf: [0; 9], flags: RecvFlags::empty(), poll_first: false });
+            for _ in 0..sent {
+                assert_eq!(recv().await.unwrap().0, 5, "{driver:?}");
+            }
+            polling.await.unwrap().unwrap();
+            assert_eq!(send().await.unwrap().0, 5, "{driver:?}");
+            let (count, buf) = recv().await.unwrap();
+            assert_eq!(&buf[..count], b"whole", "{driver:?}");
+        });
+    }
 }

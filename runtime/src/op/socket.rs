@@ -507,6 +507,10 @@ impl<B: IoBufMut> Op for Recv<B> {
 /// Sends from `buf`. `send(2)` with `MSG_NOSIGNAL`; `IORING_OP_SEND` (5.6).
 ///
 /// Returns how many bytes went out, and the buffer. With `whole` fewer than it holds means that the connection broke.
+///
+/// One case wants care: between unix sockets of datagrams that are not each other's peers, a ring sends an **empty** datagram
+/// when it had to wait for room (seen on Linux 6.18, which drops at the first try what it should send at the second), and
+/// says 0. There wait with [`Poll`](super::ready::Poll), and send with `DONTWAIT`.
 #[derive(Debug)]
 pub struct Send<B> {
     /// The socket.
