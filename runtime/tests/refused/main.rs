@@ -1,5 +1,7 @@
 //! Where io_uring is denied, missing or too dear, a runtime serves all the same, or says what is wrong and what helps.
 
+#[path = "../common/bounded.rs"]
+mod bounded;
 #[path = "../common/child.rs"]
 mod child;
 mod denials;
@@ -9,6 +11,7 @@ mod echo;
 #[path = "../common/heard.rs"]
 mod heard;
 mod limits;
+mod lost;
 
 /// Whether this is the child, in which a ring may be denied that its parent has.
 fn is_child() -> bool {

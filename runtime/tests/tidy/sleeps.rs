@@ -7,6 +7,10 @@ const ALLOWED: &[&str] = &[
     // That a pool stays full, and that a listener out of descriptors does not spin: nothing happens to wait for.
     "runtime/tests/blocking.rs",
     "runtime/tests/fallback.rs",
+    // That time passes beside who is always ready, under signals, and while the kernel takes nothing.
+    "runtime/tests/fair.rs",
+    "runtime/tests/refused/lost.rs",
+    "runtime/tests/interrupted.rs",
     // That the kernel gives memory back, of which it tells nobody.
     "runtime/tests/refused/limits.rs",
     // A row of its matrix is a sleep.
@@ -21,6 +25,10 @@ const ALLOWED: &[&str] = &[
     "runtime/tests/simulated.rs",
     // These are about sleeping.
     "runtime/tests/time.rs",
+    // What hangs there is a sleep, which the watchdog ends.
+    "runtime/tests/watchdog.rs",
+    // Replies come in bursts beside the wakes.
+    "runtime/tests/wakes.rs",
     // That a wait of 150 ms is no stall.
     "runtime/tests/told.rs",
 ];

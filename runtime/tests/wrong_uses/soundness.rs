@@ -8,7 +8,7 @@ use runtime::op::file::{Position, Read, ReadWriteFlags};
 use runtime::op::path::{AtFlags, Mode, OFlags, OpenHow, ResolveFlags, StatxFlags};
 use runtime::op::socket::{AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketType, ipproto};
 use runtime::op::{Nop, Op, Reply, Request};
-use runtime::{JoinHandle, replies, spawn, submit};
+use runtime::{JoinHandle, Runtime, replies, spawn, submit};
 
 fn main() {}
 
@@ -60,6 +60,15 @@ fn an_op_is_not_touched_while_its_request_lives(mut read: Read<Vec<u8>>) {
 fn an_op_stays_on_its_core() {
     stays_here(submit(Nop));
 //             ^ `Rc<runtime::core::ops::Ops>` cannot be sent between threads safely
+}
+
+/// A ring takes requests from the thread that made it, and from no other.
+fn a_runtime_stays_on_its_thread(runtime: Runtime) {
+    stays_here(runtime);
+//             ^ `*const ()` cannot be sent between threads safely
+//             ^ `*mut ()` cannot be sent between threads safely
+//             ^ `Rc<runtime::core::Core>` cannot be sent between threads safely
+//             ^ `Rc<runtime::task::table::Tasks>` cannot be sent between threads safely
 }
 
 fn a_descriptor_stays_on_its_core(fd: SharedFd) {

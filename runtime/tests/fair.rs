@@ -1,0 +1,68 @@
+//! Who is always ready holds up nobody. (In a simulated world time hardly passes for those who never wait.)
+
+#[path = "common/bounded.rs"]
+mod bounded;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use runtime::fd::SharedFd;
+use runtime::op::Nop;
+use runtime::op::socket::{Recv, RecvFlags, Send, SendFlags};
+use runtime::testing::{Driver, builder, is_here};
+use runtime::time::{Duration, sleep};
+use runtime::{JoinHandle, spawn, spawn_blocking, spawn_on, submit, yield_now};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Tasks that yield, ask for what is there at once, and wake each other, for ever.
+fn busy() -> Vec<JoinHandle<()>> {
+    let yields = async {
+        loop {
+            yield_now().await;
+        }
+    };
+    let asks = async {
+        loop {
+            submit(Nop).await.unwrap();
+        }
+    };
+    vec![spawn(yields), spawn(asks)]
+}
+
+/// Catches: a task that yields and goes to the front of the queue; a core that looks at timers, at its driver or at its mail only
+/// when nobody is ready.
+#[test]
+fn who_is_always_ready_holds_up_no_timer_no_socket_and_no_other_thread() {
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if is_here(driver, "beside who is always ready") {
+            bounded::within(LIMIT, "beside who is always ready", move || {
+                builder(driver).cores(2).build().unwrap().block_on(beside_who_is_always_ready());
+            });
+        }
+    }
+}
+
+async fn beside_who_is_always_ready() {
+    let busy = busy();
+    for _turn in 0..20 {
+        sleep(Duration::from_millis(1)).await;
+        submit(Nop).await.unwrap();
+        assert_eq!(spawn_blocking(|| 42).await.unwrap(), 42);
+        assert_eq!(spawn_on(1, || async { 43 }).await.unwrap(), 43);
+    }
+    let (near, far) = UnixStream::pair().unwrap();
+    let (near, far) = (SharedFd::new(OwnedFd::from(near)), SharedFd::new(OwnedFd::from(far)));
+    for _turn in 0..200 {
+        let receive = Recv { fd: far.clone(), buf: [0; 8], flags: RecvFlags::empty(), poll_first: true };
+        let receiving = spawn(submit(receive));
+        let send = Send { fd: near.clone(), buf: *b"a letter", flags: SendFlags::empty(), whole: true };
+        submit(send).await.unwrap();
+        let (received, letter) = receiving.await.unwrap().unwrap();
+        assert_eq!(&letter[..received], b"a letter");
+    }
+    for task in busy {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+}
