@@ -85,14 +85,36 @@ pub fn is_cheaper() -> bool {
     core::favours_calls()
 }
 
+/// Whether an op that may wait is a plain call on this core's driver, made once its descriptor is ready: then who waits by
+/// [`PollMany`](crate::op::ready::PollMany) and makes the call by himself spares an op. On a ring an op is cheaper.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() {
+/// let way = if runtime::call::ops_are_calls() { "when we are told that it is ready" } else { "by the kernel, when it is" };
+/// println!("a receive is done {way}");
+/// # }
+/// ```
+#[inline]
+#[must_use]
+pub fn ops_are_calls() -> bool {
+    core::ops_are_calls()
+}
+
 fn now(mut request: Request<'_>) -> io::Result<Reply> {
     core::call(&mut request)
 }
 
-/// Spends one of the operations that a task may do inline in its turn. When they are spent a try answers WouldBlock: the
-/// caller then waits for readiness through the driver, and others have their turn meanwhile.
-fn try_now(request: Request<'_>) -> io::Result<Reply> {
-    if core::spend_inline() { now(request) } else { Err(io::ErrorKind::WouldBlock.into()) }
+/// Spends one of the operations that a task may do inline in its turn. When they are spent a try answers WouldBlock without a
+/// number: the caller then yields, or waits through the driver, and others have their turn meanwhile.
+#[inline]
+fn try_now(mut request: Request<'_>) -> io::Result<Reply> {
+    core::spend_on_call(&mut request).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
 }
 
 fn socket_now(request: SocketRequest<'_>) -> io::Result<Reply> {
@@ -223,7 +245,8 @@ pub fn set_option(fd: &SharedFd, option: SocketOption) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there, and when the task has had its share of this turn.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there (EAGAIN), and, without a number, when the task has had its
+/// share of this turn.
 #[inline]
 pub fn try_recv(fd: &SharedFd, buf: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
     try_now(Request::Socket(SocketRequest::Recv {
@@ -239,7 +262,8 @@ pub fn try_recv(fd: &SharedFd, buf: &mut [u8], flags: RecvFlags) -> io::Result<u
 ///
 /// # Errors
 ///
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room, and when the task has had its share of this turn.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room (EAGAIN), and, without a number, when the task has had its
+/// share of this turn.
 #[inline]
 pub fn try_send(fd: &SharedFd, buf: &[u8], flags: SendFlags) -> io::Result<usize> {
     try_now(Request::Socket(SocketRequest::Send {

@@ -177,6 +177,7 @@ impl Core {
                 Consequence::Wake(waiter) => self.tasks.notify(waiter),
                 Consequence::Abandon(held, proof) => self.ops.abandon(held, proof),
                 Consequence::Drop(reply) => drop(reply),
+                Consequence::Stop(key) => self.ops.cancel(key),
                 Consequence::Nothing => {}
             }
         }
@@ -210,6 +211,13 @@ impl Core {
             drop(timers);
             self.tasks.notify(waiter);
         }
+    }
+
+    #[inline]
+    fn spend_inline(&self) -> bool {
+        let left = self.inline_left.get();
+        self.inline_left.set(left.saturating_sub(1));
+        left > 0
     }
 
     /// A task has its turn.
@@ -291,12 +299,14 @@ pub(crate) fn call(request: &mut Request<'_>) -> io::Result<Reply> {
 /// Spends one of the inline operations that the task may do in this turn. `false`: let others have theirs.
 #[inline]
 pub(crate) fn spend_inline() -> bool {
-    with(|core| match core.inline_left.get() {
-        0 => false,
-        left => {
-            core.inline_left.set(left - 1);
-            true
-        }
+    with(|core| core.spend_inline())
+}
+
+/// Spends one of them on a request, which is done now. `None`: let others have theirs.
+#[inline]
+pub(crate) fn spend_on_call(request: &mut Request<'_>) -> Option<io::Result<Reply>> {
+    with(|core| {
+        core.spend_inline().then(|| core.ops.flights.borrow_mut().driver.call(request).map_err(io::Error::from))
     })
 }
 
@@ -304,6 +314,12 @@ pub(crate) fn spend_inline() -> bool {
 #[inline]
 pub(crate) fn favours_calls() -> bool {
     with(|core| core.ops.flights.borrow_mut().driver.favours_calls(!core.tasks.is_ready()))
+}
+
+/// Whether an op that may wait is a plain call on this core's driver.
+#[inline]
+pub(crate) fn ops_are_calls() -> bool {
+    with(|core| matches!(core.ops.flights.borrow().driver, Driver::Fallback(_)))
 }
 
 /// Whether this core's driver serves what only newer kernels' rings have.

@@ -191,19 +191,18 @@ pub struct Replies<T: StreamOp> {
     stopped: bool,
 }
 
-/// So many items that nobody has taken stop the op: what comes must not grow without bound.
-const UNREAD_MAX: usize = 64;
-
 impl<T: StreamOp> Unpin for Replies<T> {}
 
 impl<T: StreamOp> Replies<T> {
     /// The next reply.
     ///
     /// When more than 64 items are unread the op is cancelled; what it has brought is there to be taken, and then the end.
+    /// Edges (of [`PollMany`](crate::op::ready::PollMany)) that nobody has taken are one item, and more than 16 stop it.
     ///
     /// # Panics
     ///
     /// After the end.
+    #[inline]
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Step<T>> {
         if let Some(op) = self.op.take() {
             if let Err(refused) = op.check() {
@@ -213,12 +212,7 @@ impl<T: StreamOp> Replies<T> {
         }
         let flight = self.flight.as_ref().expect("a stream of replies is not polled after its end");
         match flight.next_reply::<T>(context.waker()) {
-            core::Next::Item(reply, unread) => {
-                if unread > UNREAD_MAX {
-                    self.stop();
-                }
-                Poll::Ready(Step::Item(T::item(reply)))
-            }
+            core::Next::Item(reply) => Poll::Ready(Step::Item(T::item(reply))),
             core::Next::Last(op, reply) => {
                 self.flight = None;
                 Poll::Ready(Step::End(op.finish(reply)))

@@ -137,6 +137,14 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// What an event that it waited for answers by itself. `None`: the event only says that an attempt is worth it.
+    pub(crate) fn told(&self, came: ready::Interest) -> Option<Reply> {
+        match self {
+            Request::Ready(request) => Some(request.told(came)),
+            _ => None,
+        }
+    }
+
     /// Whether an attempt before any wait would most likely be in vain.
     pub(crate) fn expects_to_wait(&self) -> bool {
         match self {

@@ -43,8 +43,7 @@ impl fmt::Debug for Flight {
 
 /// What a stream of replies has next.
 pub(crate) enum Next<T> {
-    /// A reply, and how many more are unread.
-    Item(io::Result<Reply>, usize),
+    Item(io::Result<Reply>),
     Last(T, io::Result<Reply>),
     Nothing,
 }
@@ -68,7 +67,7 @@ impl Ops {
     pub fn start_stream<T: StreamOp>(self: Rc<Ops>, op: T) -> Flight {
         let (held, loan) = Held::place(op, &self.cells);
         let mut flights = self.flights.borrow_mut();
-        let key = flights.slots.insert_stream(held);
+        let key = flights.slots.insert_stream(held, loan.replies());
         flights.driver.start(loan.under(key));
         drop(flights);
         Flight { key, ops: self }
@@ -128,23 +127,17 @@ impl Flight {
         }
     }
 
+    #[inline]
     pub fn next_reply<T: StreamOp>(&self, waker: &Waker) -> Next<T> {
         let ops = &*self.ops;
-        self.must_be_here();
-        let reader = Notify::of(waker);
-        let mut flights = ops.flights.borrow_mut();
-        match flights.slots.next(self.key) {
-            slots::Next::Item(reply) => {
-                let unread = flights.slots.unread(self.key);
-                Next::Item(reply, unread)
-            }
-            slots::Next::Last(held, proof) => {
-                drop(flights);
-                held.settle(proof, &ops.cells, Next::Last)
-            }
+        let next = ops.flights.borrow_mut().slots.next(self.key);
+        match next {
+            slots::Next::Item(reply) => Next::Item(reply),
+            slots::Next::Last(held, proof) => held.settle(proof, &ops.cells, Next::Last),
             slots::Next::Nothing => {
-                let before = flights.slots.set_reader(self.key, reader);
-                drop(flights);
+                self.must_be_here();
+                let reader = Notify::of(waker);
+                let before = ops.flights.borrow_mut().slots.set_reader(self.key, reader);
                 drop(before);
                 Next::Nothing
             }

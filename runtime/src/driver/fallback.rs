@@ -123,8 +123,10 @@ impl Fallback {
         let slot = slot_of(key);
         let (lent, moved) = match self.places.get(slot) {
             Some(Place::Waiting(waiting)) if waiting.lent.key() == key => {
-                self.watch.forget(waiting.number, slot);
-                self.leave(slot)
+                let number = waiting.number;
+                let (mut lent, moved) = self.leave(slot);
+                lent.with(|request| self.watch.forget(request, number, slot));
+                (lent, moved)
             }
             Some(Place::OnPool(sent, errand)) if *sent == key => match self.errands.recall(errand) {
                 Some(lent) => {
@@ -185,7 +187,11 @@ impl Fallback {
         }
         let key = waiting.lent.key();
         for _reply in 0..REPLIES_MAX {
-            match waiting.lent.with(|request| request.attempt()) {
+            let attempted = waiting.lent.with(|request| match request.told(came) {
+                Some(reply) => Attempt::Done(Ok(reply)),
+                None => request.attempt(),
+            });
+            match attempted {
                 Attempt::NotYet => return true,
                 Attempt::Moved(count) => waiting.moved += count,
                 Attempt::MayBlock => {

@@ -27,7 +27,7 @@ use std::ptr::NonNull;
 use rustix::io::Errno;
 
 use super::slots::Key;
-use crate::op::{Answered, OnDrop, Op, Reply, Request, Yields};
+use crate::op::{Answered, OnDrop, Op, Replies, Reply, Request, Yields};
 
 /// An op in its cell. Only a [`Proof`] opens it; dropped unopened, it leaks.
 #[must_use = "a held op that is dropped leaks"]
@@ -206,6 +206,11 @@ pub(crate) struct Loan {
 }
 
 impl Loan {
+    /// How many replies it wants.
+    pub fn replies(&self) -> Replies {
+        self.request.replies()
+    }
+
     /// Ready to be lent to a driver, which answers under `key`.
     #[inline(always)]
     pub fn under(self, key: Key) -> Lent {

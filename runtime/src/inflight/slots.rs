@@ -8,6 +8,7 @@
 //!           Orphaned ── reply ──► abandon ───────────────► (gone)
 //!
 //!  a stream: Streaming ── reply with more ──► one item queued      ── last reply ──► Streaming with an end ──► (gone)
+//!                                     └ an edge: joined with those that nobody has taken
 //! ```
 //!
 //! A slot is freed by the last reply only, whatever the future does: until then the kernel may write into the op. Keys
@@ -17,9 +18,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 
 use super::held::{Answer, Came, Held, Proof};
-use crate::op::OnDrop;
+use crate::op::ready::SEVERAL;
+use crate::op::{OnDrop, Replies, Reply};
 use crate::task::Notify;
 
 /// Names a slot, and its use: replies to an earlier use find nobody.
@@ -80,7 +83,9 @@ pub(crate) enum Consequence {
     /// Nobody waits: the op deals with it.
     Abandon(Held, Proof),
     /// Nobody waits for this item: only what it brought is dropped.
-    Drop(std::io::Result<crate::op::Reply>),
+    Drop(io::Result<Reply>),
+    /// So much came that nobody has taken: ask the driver to stop.
+    Stop(Key),
     /// Nothing.
     Nothing,
 }
@@ -93,7 +98,7 @@ pub(crate) enum Orphan {
     /// The driver has it, and shall finish it.
     Finish,
     /// The last reply was there already: the op deals with it. Items that nobody took are dropped.
-    Answered(Held, Proof, VecDeque<std::io::Result<crate::op::Reply>>),
+    Answered(Held, Proof, VecDeque<io::Result<Reply>>),
     /// There is no such op (any more).
     Gone,
 }
@@ -101,7 +106,7 @@ pub(crate) enum Orphan {
 /// What a stream has for its reader.
 pub(crate) enum Next {
     /// An item.
-    Item(std::io::Result<crate::op::Reply>),
+    Item(io::Result<Reply>),
     /// The end.
     Last(Held, Proof),
     /// Nothing yet.
@@ -126,11 +131,54 @@ enum State {
 
 /// Items that came and were not taken yet.
 ///
-/// Bound: what the kernel sends before its multishot is cancelled; who starts a stream sees [`Slots::unread`] and cancels.
+/// Bound: [`ITEMS_MAX`], and what the kernel sends before it hears that it shall stop.
 struct Stream {
-    items: VecDeque<std::io::Result<crate::op::Reply>>,
+    items: VecDeque<io::Result<Reply>>,
+    /// Its replies are masks, of which only the union matters, and is kept here.
+    joins: bool,
+    edges: usize,
+    /// How many replies came since somebody looked.
+    untaken: usize,
+    is_stopped: bool,
     last: Option<Proof>,
     reader: Option<Notify>,
+}
+
+/// So many items that nobody has taken stop their op: what comes must not grow without bound.
+const ITEMS_MAX: usize = 64;
+
+/// So many edges that nobody has taken stop their op: what nobody wants to know must cost nothing in the long run.
+const EDGES_MAX: usize = 16;
+
+impl Stream {
+    #[inline]
+    fn put(&mut self, item: io::Result<Reply>) {
+        self.untaken += 1;
+        match item {
+            Ok(Reply::Count(came)) if self.joins => {
+                self.edges |= came | if self.edges == 0 { 0 } else { SEVERAL };
+            }
+            item => self.items.push_back(item),
+        }
+    }
+
+    /// Whether too much is there that nobody has taken. Says so once.
+    #[inline]
+    fn must_stop(&mut self) -> bool {
+        let max = if self.joins { EDGES_MAX } else { ITEMS_MAX };
+        self.untaken > max && !std::mem::replace(&mut self.is_stopped, true)
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<io::Result<Reply>> {
+        if self.edges != 0 {
+            self.untaken = 0;
+            return Some(Ok(Reply::Count(std::mem::take(&mut self.edges))));
+        }
+        let item = self.items.pop_front();
+        self.untaken = self.items.len();
+        item
+    }
 }
 
 /// The ops in flight of one core. Freed slots are used again, last one first.
@@ -161,8 +209,16 @@ impl Slots {
     }
 
     /// Takes an op in that has many replies.
-    pub fn insert_stream(&mut self, held: Held) -> Key {
-        let stream = Stream { items: VecDeque::new(), last: None, reader: None };
+    pub fn insert_stream(&mut self, held: Held, replies: Replies) -> Key {
+        let stream = Stream {
+            items: VecDeque::new(),
+            joins: replies == Replies::OneAnEdge,
+            edges: 0,
+            untaken: 0,
+            is_stopped: false,
+            last: None,
+            reader: None,
+        };
         self.insert_as(held, State::Streaming(Box::new(stream)))
     }
 
@@ -257,7 +313,6 @@ impl Slots {
         }
     }
 
-    #[cold]
     fn deliver_item(&mut self, key: Key, came: Came) -> Consequence {
         let Some(Slot { state, held: Some(held), .. }) = self.get(key) else {
             debug_assert!(false, "an item under key {key:?}, which nobody has");
@@ -266,8 +321,12 @@ impl Slots {
         let item = came.item(held);
         match state {
             State::Streaming(stream) => {
-                stream.items.push_back(item);
-                stream.reader.take().map_or(Consequence::Nothing, Consequence::Wake)
+                stream.put(item);
+                match stream.reader.take() {
+                    Some(reader) => Consequence::Wake(reader),
+                    None if stream.must_stop() => Consequence::Stop(key),
+                    None => Consequence::Nothing,
+                }
             }
             State::Waiting(_) | State::Done(_) | State::Orphaned | State::Free(_) => Consequence::Drop(item),
         }
@@ -306,7 +365,7 @@ impl Slots {
     pub fn next(&mut self, key: Key) -> Next {
         let Some(slot) = self.get(key) else { panic!("a stream of a runtime that has ended is polled") };
         let State::Streaming(stream) = &mut slot.state else { return Next::Nothing };
-        if let Some(item) = stream.items.pop_front() {
+        if let Some(item) = stream.take() {
             return Next::Item(item);
         }
         match stream.last.take() {
@@ -320,14 +379,6 @@ impl Slots {
         match self.get(key).map(|slot| &mut slot.state) {
             Some(State::Streaming(stream)) => stream.reader.replace(reader),
             _ => Some(reader),
-        }
-    }
-
-    /// How many items of a stream nobody has taken.
-    pub fn unread(&mut self, key: Key) -> usize {
-        match self.get(key).map(|slot| &slot.state) {
-            Some(State::Streaming(stream)) => stream.items.len(),
-            _ => 0,
         }
     }
 

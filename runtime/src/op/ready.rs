@@ -20,14 +20,19 @@ impl Interest {
     /// There is room to write, or nobody to read.
     pub const WRITABLE: Interest = Interest(PollFlags::OUT.bits());
 
+    /// More than one edge came since somebody looked: this is their union. Only [`PollMany`] says so.
+    pub const SEVERAL: Interest = Interest(SEVERAL as u16);
+
+    /// What comes unasked.
+    const ALWAYS: u16 = PollFlags::ERR.union(PollFlags::HUP).bits();
+
     /// Whether something of `other` is in it. What came contains errors and hang-ups, which are news to readers and writers.
     pub fn intersects(self, other: Interest) -> bool {
-        let always = PollFlags::ERR.union(PollFlags::HUP).bits();
-        self.0 & (other.0 | always) != 0
+        self.0 & (other.0 | Interest::ALWAYS) != 0
     }
 
     /// The mask, as poll(2) writes it.
-    pub fn bits(self) -> u16 {
+    pub const fn bits(self) -> u16 {
         self.0
     }
 
@@ -36,6 +41,9 @@ impl Interest {
         Interest(bits)
     }
 }
+
+/// A bit that is no event's.
+pub(crate) const SEVERAL: usize = 1 << 15;
 
 impl BitOr for Interest {
     type Output = Interest;
@@ -75,6 +83,13 @@ impl<'a> ReadyRequest<'a> {
             ReadyRequest::Poll { fd, interest, .. } => {
                 poll_now(*fd, *interest).map(|came| Reply::Count(usize::from(came.bits())))
             }
+        }
+    }
+
+    /// An event is the answer, as far as it was asked for.
+    pub(super) fn told(&self, came: Interest) -> Reply {
+        match self {
+            ReadyRequest::Poll { interest, .. } => Reply::Count(usize::from(came.0 & (interest.0 | Interest::ALWAYS))),
         }
     }
 
@@ -139,7 +154,12 @@ impl Op for Poll {
     }
 }
 
-/// Answers each time one of the events comes anew. Edge-triggered: what is there stays unannounced until more comes.
+/// Tells what is there, and from then on what comes anew. Edge-triggered: what stays there is not told again until more comes.
+///
+/// What nobody has taken yet is one item, which says all that came, and if it is more than one edge, [that](Interest::SEVERAL).
+/// When more than 16 edges have come that nobody took, the
+/// poll is cancelled: it ends with ECANCELED, and whoever wants to know more asks again. So a descriptor that nobody looks at
+/// costs nothing in the long run.
 ///
 /// `IORING_OP_POLL_ADD` with `IORING_POLL_ADD_MULTI` (5.13). It can end at any time without an error; then ask again.
 #[derive(Debug)]
@@ -171,6 +191,6 @@ impl StreamOp for PollMany {
 }
 
 fn events(reply: io::Result<Reply>) -> io::Result<Interest> {
-    // poll's masks have 16 bits; the kernel answers some of its own above them.
+    // poll's masks have 16 bits, the highest unused; the kernel answers some of its own above them.
     reply.and_then(Reply::count).map(|mask| Interest((mask & 0xffff) as u16))
 }

@@ -16,6 +16,7 @@ pub fn rows() -> Vec<Row> {
         row!("Nop": it_is_answered, many_are_answered, a_deadline_that_is_past_changes_little, it_can_be_dropped),
         row!("call::offers": an_op_is_offered_or_not),
         row!("call::is_cheaper": a_call_is_cheaper_or_not),
+        row!("call::ops_are_calls": an_op_is_a_call_or_not),
         row!("call::pass": a_plain_call_reaches_the_real_kernel_or_is_refused),
     ]
 }
@@ -80,6 +81,15 @@ async fn a_call_is_cheaper_or_not(scene: Scene) {
 const CHEAPER: Either = Either {
     among: &["true", "false"],
     says: "cheaper or not: that is what is asked, and programs come to the same by an op",
+};
+
+async fn an_op_is_a_call_or_not(scene: Scene) {
+    scene.tell_either("whether ops are calls", &call::ops_are_calls().to_string(), &CALLS);
+}
+
+const CALLS: Either = Either {
+    among: &["true", "false"],
+    says: "calls or not: that is what is asked, and programs do the same by other means where not",
 };
 
 async fn a_plain_call_reaches_the_real_kernel_or_is_refused(scene: Scene) {

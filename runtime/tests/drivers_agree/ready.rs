@@ -107,7 +107,8 @@ async fn events_until(fd: &SharedFd, interest: Interest, enough: impl Fn(Interes
     let mut events = replies(PollMany { fd: fd.clone(), interest });
     while !enough(seen) {
         match next(&mut events).await {
-            Step::Item(Ok(came)) => seen = seen | came,
+            // In how many edges it came is the driver's matter.
+            Step::Item(Ok(came)) => seen = Interest::from_bits((seen | came).bits() & !Interest::SEVERAL.bits()),
             // It may end at any time without an error: then it is asked anew.
             Step::End(Ok(came)) => {
                 seen = seen | came;

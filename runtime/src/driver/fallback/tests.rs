@@ -19,7 +19,7 @@ use crate::driver::Park;
 use crate::fd::SharedFd;
 use crate::inbox::Inbox;
 use crate::inflight::held::{Cells, Held, Proof};
-use crate::inflight::slots::{Event, Key, Next, Slots};
+use crate::inflight::slots::{Consequence, Event, Key, Next, Slots};
 use crate::op::ready::Interest;
 use crate::op::socket::Recv;
 use crate::op::{Op, Reply};
@@ -38,6 +38,8 @@ struct Desk {
     answered: HashMap<Key, (Held, Proof)>,
     /// Replies that came in the latest turn: items, then last ones.
     turn: (usize, usize),
+    /// Who was to be stopped.
+    stopped: Vec<Key>,
 }
 
 impl Desk {
@@ -54,20 +56,21 @@ impl Desk {
             inbox,
             answered: HashMap::new(),
             turn: (0, 0),
+            stopped: Vec::new(),
         }
     }
 
     /// Every op is a stream here: that has no waker, and remembers all that came.
     fn start<T: Op>(&mut self, op: T) -> Key {
         let (held, loan) = Held::place(op, &self.cells);
-        let key = self.slots.insert_stream(held);
+        let key = self.slots.insert_stream(held, loan.replies());
         self.fallback.start(loan.under(key));
         key
     }
 
     /// One turn, as a core takes it.
     fn wait(&mut self, park: Park) {
-        let Desk { fallback, slots, inbox, turn, .. } = self;
+        let Desk { fallback, slots, inbox, turn, stopped, .. } = self;
         let park = if inbox.prepare_to_park() { park } else { Park::No };
         *turn = (0, 0);
         let waited = fallback.wait(park, |event| {
@@ -75,7 +78,10 @@ impl Desk {
                 Event::Last(..) => turn.1 += 1,
                 Event::More(..) => turn.0 += 1,
             }
-            let _nobody_sleeps = slots.deliver(event);
+            // Nobody sleeps, so nobody is woken.
+            if let Consequence::Stop(key) = slots.deliver(event) {
+                stopped.push(key);
+            }
         });
         inbox.unparked();
         waited.unwrap();

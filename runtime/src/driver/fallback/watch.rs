@@ -4,10 +4,11 @@
 //! an open file closes, of which nobody tells us. So what stands here about a number may be about a file that is gone.
 //! Nothing is built on it. **Each new wait asks the kernel anew**, and the asking does three things in one system call: it
 //! registers a newcomer, sets the events, and reports what is there already, so that no edge which came before can be
-//! missed. (The file that a number meant before may live on under a clone's. Its events then find those who wait on the
-//! number now, whose attempts say «not yet».)
+//! missed. (The file that a number meant before may live on under a clone's. Its events carry the count of an earlier asking,
+//! and are dropped.)
 //!
-//! Edges while nobody waits are dropped: who comes next asks anew.
+//! Edges while nobody waits are dropped: who comes next asks anew. Whoever is cancelled, and was the last to wait, takes back
+//! what was asked, so that nothing wakes this core for nobody.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -25,18 +26,20 @@ use crate::op::{Request, Way};
 /// How many descriptors one wait reports at most.
 pub(super) const EVENTS_MAX: usize = 256;
 
-/// Stands for the inbox where a descriptor's number would.
+/// Stands for the inbox where a descriptor's number would, which has 31 bits.
 const INBOX: u64 = u64::MAX;
 
 /// The longest wait that the kernel is asked for: what is longer comes back early, and is asked for again.
 const MILLISECONDS_MAX: u64 = 1 << 30;
+
+const NOTHING: Interest = Interest::from_bits(0);
 
 const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Descriptors, and who waits on them.
 pub(super) struct Watch {
     epoll: OwnedFd,
-    /// By number. Bound: the largest number that a request ever waited on, at 40 bytes each, which RLIMIT_NOFILE limits.
+    /// By number. Bound: the largest number that a request ever waited on, at 32 bytes each, which RLIMIT_NOFILE limits.
     descriptors: Vec<Descriptor>,
     events: Vec<epoll::Event>,
 }
@@ -44,6 +47,8 @@ pub(super) struct Watch {
 struct Descriptor {
     /// A guess, from what the number meant before.
     is_registered: bool,
+    /// Counts askings. What the kernel reports carries the count of the last one about that file.
+    asking: u32,
     /// What is watched for those who wait, by the number of the slot.
     interest: Interest,
     waiting: Vec<usize>,
@@ -92,12 +97,20 @@ impl Watch {
         }
     }
 
-    /// `slot` waits no longer. What was asked for its sake stays asked until somebody else does.
-    pub fn forget(&mut self, number: usize, slot: usize) {
-        self.descriptors[number].waiting.retain(|&other| other != slot);
+    /// `slot`, whose request this is, waits no longer. What was asked for its sake stays asked as long as others wait.
+    pub fn forget(&mut self, request: &Request<'_>, number: usize, slot: usize) {
+        let descriptor = &mut self.descriptors[number];
+        descriptor.waiting.retain(|&other| other != slot);
+        if descriptor.waiting.is_empty()
+            && let Way::Ready(fd, _) = request.way()
+            && let Ok(fd) = fd.os()
+        {
+            // Failing that, there are wakes in vain, and nothing worse.
+            let _stays = descriptor.register(&self.epoll, fd, NOTHING);
+        }
     }
 
-    /// Who waits on `number`: nobody, if it is an echo of a file that had the number before.
+    /// Who waits on `number`.
     pub fn take_waiting(&mut self, number: usize) -> Vec<usize> {
         std::mem::take(&mut self.descriptors[number].waiting)
     }
@@ -121,12 +134,17 @@ impl Watch {
         }
     }
 
-    /// A number and what it has; `None` for the inbox.
+    /// A number and what it has; `None` for the inbox, and for the echo of a file that had the number before.
     pub fn event(&self, index: usize) -> Option<(usize, Interest)> {
         let epoll::Event { flags, data } = self.events[index];
+        let data = data.u64();
+        if data == INBOX {
+            return None;
+        }
+        let (number, asking) = ((data & u64::from(u32::MAX)) as usize, (data >> 32) as u32);
         // Readiness has 16 bits; the others are what we asked for.
         let came = Interest::from_bits((flags.bits() & 0xffff) as u16);
-        (data.u64() != INBOX).then(|| (usize::try_from(data.u64()).expect("made from usize"), came))
+        (self.descriptors[number].asking == asking).then_some((number, came))
     }
 
     /// epoll_wait(2) counts milliseconds, and kernels before 5.11 have no other. What is left below one is waited for by
@@ -150,12 +168,13 @@ impl Watch {
 
 impl Descriptor {
     fn new() -> Descriptor {
-        Descriptor { is_registered: false, interest: Interest::from_bits(0), waiting: Vec::new() }
+        Descriptor { is_registered: false, asking: 0, interest: NOTHING, waiting: Vec::new() }
     }
 
     /// Registers with whichever of the two calls is more likely right.
     fn register(&mut self, epoll: &OwnedFd, fd: BorrowedFd<'_>, interest: Interest) -> Result<(), Errno> {
-        let data = EventData::new_u64(u64::try_from(fd.as_raw_fd()).expect("a borrowed descriptor is never negative"));
+        self.asking = self.asking.wrapping_add(1);
+        let data = EventData::new_u64(u64::from(self.asking) << 32 | u64::from(fd.as_raw_fd().unsigned_abs()));
         let flags = EventFlags::from_bits_retain(u32::from(interest.bits())) | EventFlags::ET;
         let registered = if self.is_registered {
             match epoll::modify(epoll, fd, data, flags) {

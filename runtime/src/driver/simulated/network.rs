@@ -314,6 +314,11 @@ impl Network {
         std::mem::take(&mut self.touched)
     }
 
+    /// Has those who watch this socket look again.
+    pub fn touch(&mut self, socket: SocketId) {
+        self.touched.insert(socket);
+    }
+
     /// All sockets of the program are gone, as after a power cut; the outside learns of it when it next speaks.
     pub fn power_cut(&mut self, now_ns: u64) {
         let ours: Vec<SocketId> =

@@ -275,6 +275,7 @@ impl Kernel {
             return None;
         }
         if is_impatient(request, attempt.may_wait) && self.ledger.strikes(Fault::WouldBlock, kind) {
+            self.touch(request);
             return Some(Errno::AGAIN);
         }
         let on_disk = self.is_on_disk(request);
@@ -297,6 +298,15 @@ impl Kernel {
             }
         }
         self.reset(request, kind)
+    }
+
+    /// Who is told «not now» is told when: what comes a moment later is an edge.
+    fn touch(&mut self, request: &Request<'_>) {
+        if let Request::Socket(SocketRequest::Recv { fd, .. } | SocketRequest::Send { fd, .. }) = request
+            && let Ok(socket) = self.descriptors.socket(*fd)
+        {
+            self.network.touch(socket);
+        }
     }
 
     /// What an error leaves behind.

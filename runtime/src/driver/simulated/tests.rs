@@ -59,7 +59,7 @@ impl Machine {
 
     fn start_stream<T: StreamOp>(&mut self, op: T) -> Key {
         let (held, loan) = Held::place(op, &self.cells);
-        let key = self.slots.insert_stream(held);
+        let key = self.slots.insert_stream(held, loan.replies());
         self.driver.start(loan.under(key));
         key
     }

@@ -11,6 +11,9 @@ use rustix::net::SendFlags;
 use super::{Desk, READABLE, pair, pair_numbered, received, recv};
 use crate::driver::Park;
 use crate::fd::SharedFd;
+use crate::inflight::held::Came;
+use crate::inflight::slots::{Consequence, Event};
+use crate::op::Reply;
 use crate::op::file::{Position, Read, Write};
 use crate::op::ready::{Interest, Poll, PollMany};
 use crate::op::socket::{Recv, Send};
@@ -51,7 +54,7 @@ fn a_number_that_means_another_file_now_is_watched_anew() {
     }
 }
 
-/// Catches: an event that is taken for an answer, or for a reason to stop watching.
+/// Catches: an event that is taken for an answer, or for a reason to stop watching; one that is not asked which file it is of.
 #[test]
 fn the_echo_of_a_closed_file_whose_clone_lives_disturbs_nobody() {
     let mut desk = Desk::new();
@@ -64,11 +67,14 @@ fn the_echo_of_a_closed_file_whose_clone_lives_disturbs_nobody() {
 
     // The clone keeps the first file registered, under the number that another one gets now.
     let (second, mut second_peer) = pair_numbered(700);
+    let poll = desk.start(Poll { fd: second.clone(), interest: READABLE });
     let key = desk.start(recv(&second, 8));
     desk.settle();
     first_peer.write_all(b"to the clone").unwrap();
     desk.settle();
     assert!(desk.answer::<Received>(key).is_none());
+    assert!(desk.answer::<Poll>(poll).is_none());
+    desk.fallback.cancel(poll);
 
     second_peer.write_all(b"2").unwrap();
     assert_eq!(received(desk.finish::<Received>(key)), b"2");
@@ -166,6 +172,59 @@ fn a_poll_of_many_answers_once_an_edge() {
     desk.settle();
     let end = desk.answer::<PollMany>(key).expect("its last reply").unwrap_err();
     assert!(super::is_cancelled(&end));
+}
+
+/// Catches: edges that are queued one by one; joined ones of which the first or the last alone is kept; a stop that is asked
+/// for too early, or twice.
+#[test]
+fn edges_that_nobody_has_taken_are_one_item_and_stop_the_poll_when_there_are_many() {
+    let mut desk = Desk::new();
+    let (ours, mut theirs) = pair();
+    let key = desk.start(PollMany { fd: ours.clone(), interest: READABLE });
+    for _edge in 0..16 {
+        theirs.write_all(b"x").unwrap();
+        desk.wait(Park::No);
+    }
+    assert_eq!(desk.stopped, []);
+    theirs.shutdown(Shutdown::Write).unwrap();
+    desk.wait(Park::No);
+    assert_eq!(desk.stopped, [key]);
+    let edge = |mask| Event::More(key, Came::Driver(Ok(Reply::Count(mask))));
+    assert!(matches!(desk.slots.deliver(edge(1)), Consequence::Nothing), "that is said once");
+
+    let told: Vec<_> = desk.items(key).into_iter().map(|item| item.unwrap().count().unwrap()).collect();
+    let [came] = told[..] else { panic!("{told:?}") };
+    assert_eq!(came, usize::from((READABLE | Interest::SEVERAL).bits()), "bytes, and the end");
+
+    for mask in [1, 4] {
+        assert!(matches!(desk.slots.deliver(edge(mask)), Consequence::Nothing));
+    }
+    let both = Interest::from_bits(1 | 4) | Interest::SEVERAL;
+    assert_eq!(desk.item(key).unwrap().unwrap().count().unwrap(), usize::from(both.bits()));
+}
+
+/// I10. Catches: a registration that outlives the last one who waited.
+#[test]
+fn what_comes_after_a_cancel_wakes_nobody() {
+    let mut desk = Desk::new();
+    let (ours, mut theirs) = pair();
+    let [poll, other] =
+        [PollMany { fd: ours.clone(), interest: READABLE }, PollMany { fd: ours.clone(), interest: READABLE }]
+            .map(|poll| desk.start(poll));
+    desk.settle();
+    desk.fallback.cancel(poll);
+    desk.settle();
+    theirs.write_all(b"x").unwrap();
+    desk.settle();
+    assert_eq!(desk.items(other).len(), 1, "the other one still waits");
+    desk.fallback.cancel(other);
+    desk.settle();
+
+    theirs.write_all(b"x").unwrap();
+    let soon = Instant::now() + Duration::from_millis(30);
+    desk.wait(Park::Until(Some(soon)));
+    assert!(Instant::now() >= soon - Duration::from_millis(1), "something ended the wait");
+    assert_eq!(received(desk.run(recv(&ours, 8))), b"xx");
 }
 
 #[test]

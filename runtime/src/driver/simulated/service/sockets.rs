@@ -204,6 +204,10 @@ impl Kernel {
         let is_whole = self.network.is_of_datagrams(socket);
         let wants_all = flags.contains(RecvFlags::WAITALL) && may_wait && !peek && !is_whole;
         let len = if wants_all || is_whole { buf.len() } else { self.shortened(Kind::Recv, buf.len()) };
+        if len < buf.len() {
+            // As if the rest came a moment later, of which an edge tells.
+            self.network.touch(socket);
+        }
         loop {
             let received = self.network.receive(socket, &mut buf[attempt.progress..len], peek, self.now_ns());
             match received {
