@@ -61,7 +61,7 @@ const SUBJECTS: &[Subject] = &[
         name: "echo-fallback",
         what: "TCP echo of 64 B on the fallback, owned, 64 connections",
         ops: 20_000,
-        budget: 3000,
+        budget: 2350,
         run: echo_fallback,
         ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
     },

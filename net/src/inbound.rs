@@ -4,6 +4,7 @@
 //!  lent:   parked bytes ─► try the socket ─► nothing there: wait on the handle's poll ─► try again
 //!  owned:  parked bytes ─► an op that carries the turn ─► the reply
 //!                                 └ its future is dropped: cancelled; what it had received all the same is parked
+//!          without a ring: as lent
 //! ```
 //!
 //! Nothing is lost by dropping a future. The poll consumes nothing, and an op whose future is gone keeps the turn until
@@ -15,14 +16,13 @@ use std::rc::Rc;
 
 use runtime::buf::IoBufMut;
 use runtime::fd::SharedFd;
-use runtime::op::ready::Interest;
 use runtime::op::socket::{RecvFlags, SocketRequest};
 use runtime::op::{Op, Reply, Request};
 use runtime::time::Instant;
 use runtime::{call, submit};
 use rustix::io::Errno;
 
-use crate::limit::{Limit, as_expired};
+use crate::limit::{Limit, as_expired, within};
 use crate::line::{Line, Turn};
 use crate::readiness::Readiness;
 
@@ -42,7 +42,7 @@ impl Inbound {
     pub fn new(fd: SharedFd) -> Rc<Line<Inbound>> {
         Line::new(Inbound {
             fd,
-            readable: Readiness::new(Interest::READABLE),
+            readable: Readiness::to_receive(),
             parked: RefCell::default(),
             failed: Cell::new(None),
             emptied: Cell::new(false),
@@ -57,16 +57,16 @@ impl Inbound {
             if let Some(taken) = self.take_parked(buf) {
                 return taken;
             }
-            if !self.emptied.get() {
-                match call::try_recv(&self.fd, buf, RecvFlags::empty()) {
-                    Ok(received) => {
-                        self.note(received, buf.len());
-                        return Ok(received);
-                    }
-                    Err(error) => is_not_yet(error)?,
-                }
+            if self.emptied.get() {
+                self.wait().await?;
             }
-            self.wait().await?;
+            match call::try_recv(&self.fd, buf, RecvFlags::empty()) {
+                Ok(received) => {
+                    self.note(received, buf.len());
+                    return Ok(received);
+                }
+                Err(error) => self.wait_after(error).await?,
+            }
         }
     }
 
@@ -82,10 +82,15 @@ impl Inbound {
             }
             match call::try_recv(&self.fd, buf, RecvFlags::PEEK) {
                 Ok(shown) => return Ok(shown),
-                Err(error) => is_not_yet(error)?,
+                Err(error) => self.wait_after(error).await?,
             }
-            self.wait().await?;
         }
+    }
+
+    async fn wait_after(&self, error: io::Error) -> io::Result<()> {
+        self.readable.wait_after(&self.fd, error).await?;
+        self.emptied.set(false);
+        Ok(())
     }
 
     async fn wait(&self) -> io::Result<()> {
@@ -126,24 +131,17 @@ impl Inbound {
         self.failed.set(failed);
     }
 
-    /// The one place that guesses. A receive that could have brought more has emptied the socket; after the end nothing
-    /// needs to be waited for.
+    /// The one place that guesses. A receive that could have brought more has emptied the socket, unless it met what is no
+    /// bytes: after the end nothing needs to be waited for, and urgent data ends a receive before it. (So does a descriptor that
+    /// was passed, in a unix socket: a receive of such a stream tells less.)
     #[inline]
     fn note(&self, received: usize, asked: usize) {
-        self.emptied.set(received > 0 && received < asked);
+        self.emptied.set(received > 0 && received < asked && !self.readable.is_unsure());
     }
 
     /// Ends what is in flight for the handle. Nobody may be waiting.
     pub async fn end(&self) {
         self.readable.end().await;
-    }
-}
-
-/// Signals and empty sockets are no errors: whoever has met one waits.
-fn is_not_yet(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
-        _ => Err(error),
     }
 }
 
@@ -201,6 +199,12 @@ impl<B: IoBufMut> Receiving<B> {
             self.filled += *taken.as_ref().unwrap_or(&0);
             return (self, taken);
         }
+        if call::ops_are_calls() {
+            let mut unread = Unread(&mut self);
+            let received = within(deadline, unread.receive()).await.flatten();
+            unread.disarm();
+            return (self, received);
+        }
         loop {
             let leaving = line.leaving();
             let (receiving, received) = match deadline {
@@ -221,6 +225,29 @@ impl<B: IoBufMut> Receiving<B> {
         if filled > 0 {
             self.turn.park(&self.buf.bytes_mut()[..filled]);
         }
+    }
+}
+
+/// Receives without an op. Dropped while it waits, all that was received is unread again, as an op's `abandon` has it.
+struct Unread<'a, B: IoBufMut>(&'a mut Receiving<B>);
+
+impl<B: IoBufMut> Unread<'_, B> {
+    async fn receive(&mut self) -> io::Result<usize> {
+        let Receiving { turn, buf, filled } = &mut *self.0;
+        let received = turn.receive(&mut buf.bytes_mut()[*filled..]).await?;
+        *filled += received;
+        Ok(received)
+    }
+
+    /// It did not come to that.
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<B: IoBufMut> Drop for Unread<'_, B> {
+    fn drop(&mut self) {
+        self.0.give_back();
     }
 }
 

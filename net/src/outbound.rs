@@ -16,7 +16,6 @@ use std::rc::Rc;
 
 use runtime::buf::IoBuf;
 use runtime::fd::SharedFd;
-use runtime::op::ready::Interest;
 use runtime::op::socket::{SendFlags, SocketRequest};
 use runtime::op::{OnDrop, Op, Reply, Request};
 use runtime::time::Instant;
@@ -46,7 +45,7 @@ impl Outbound {
     pub fn new(fd: SharedFd) -> Rc<Line<Outbound>> {
         Line::new(Outbound {
             fd,
-            writable: Readiness::new(Interest::WRITABLE),
+            writable: Readiness::to_send(),
             failed: Cell::new(None),
             lingers: Cell::new(false),
             limit: Limit::default(),
@@ -59,8 +58,7 @@ impl Outbound {
         self.check()?;
         loop {
             match call::try_send(&self.fd, buf, SendFlags::empty()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable.wait(&self.fd).await?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.writable.wait_after(&self.fd, error).await?,
                 sent => return sent,
             }
         }

@@ -1,73 +1,132 @@
-//! Waiting until a socket is ready, by an op that belongs to the handle.
+//! Waiting until a socket is ready, by a poll that belongs to the handle.
 //!
-//! Futures only wait on it. When one is dropped the op stays for the next, which costs nothing when calls are raced
+//! ```text
+//!  the first wait ─► the poll is asked for, and tells what is there ─► try the socket ─► a wait: nothing is asked any more
+//!                                                                         ▲ an edge ─────────┘
+//! ```
+//!
+//! Futures only wait on it. When one is dropped the poll stays for the next, which costs nothing when calls are raced
 //! against timeouts all the time, and loses nothing: readiness is not consumed by being told.
+//!
+//! It tells of edges, not of levels: **wait only after a try found nothing**. An edge from before the try is harmless, it costs
+//! one more. Edges that nobody waits for are joined, and end the poll when there are
+//! [too many](runtime::op::ready::PollMany); the next wait asks anew, and is told what is there.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use runtime::fd::SharedFd;
-use runtime::op::ready::{self, Interest};
-use runtime::time::now;
-use runtime::{Submit, submit};
+use runtime::op::ready::{Interest, PollMany};
+use runtime::{Replies, Step, replies, yield_now};
 use rustix::event::PollFlags;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
 
 /// The wait for one kind of readiness, perhaps in flight. At most one: whoever waits has the turn.
 pub(crate) struct Readiness {
     interest: Interest,
     /// Taken out while it is polled, since a waker may be anybody's.
-    op: Cell<Option<Submit<ready::Poll>>>,
+    edges: Cell<Option<Replies<PollMany>>>,
+    is_unsure: Cell<bool>,
 }
 
 impl Readiness {
-    pub fn new(interest: Interest) -> Readiness {
-        Readiness { interest, op: Cell::new(None) }
+    pub fn to_receive() -> Readiness {
+        Readiness::new(Interest::READABLE | URGENT | OF_WAKE)
     }
 
-    /// Waits. It may tell of readiness that is gone by now: try, and come back.
+    pub fn to_send() -> Readiness {
+        Readiness::new(Interest::WRITABLE)
+    }
+
+    fn new(interest: Interest) -> Readiness {
+        Readiness { interest, edges: Cell::new(None), is_unsure: Cell::new(false) }
+    }
+
+    /// Whether more may be there than a receive that was short has left: bytes behind a mark of urgent data, the end, an error.
+    /// Their edge may have been told already.
+    #[inline]
+    pub fn is_unsure(&self) -> bool {
+        self.is_unsure.get()
+    }
+
+    /// Waits for what makes another try worth it, after one failed so. Gives the error back if nothing does.
+    pub async fn wait_after(&self, fd: &SharedFd, error: io::Error) -> io::Result<()> {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Ok(()),
+            // The task has had its share of this turn: nothing was tried, so no edge may ever come.
+            io::ErrorKind::WouldBlock if error.raw_os_error().is_none() => {
+                yield_now().await;
+                Ok(())
+            }
+            io::ErrorKind::WouldBlock => {
+                // Whatever comes from now on comes with an edge.
+                self.is_unsure.set(false);
+                self.wait(fd).await
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Waits, after a try found nothing. It may tell of readiness that is gone by now: try, and come back.
+    #[inline]
     pub async fn wait(&self, fd: &SharedFd) -> io::Result<()> {
         poll_fn(|context| self.poll(fd, context)).await
     }
 
+    #[inline]
     fn poll(&self, fd: &SharedFd, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ask = || submit(ready::Poll { fd: fd.clone(), interest: self.interest });
-        let mut op = self.op.take().unwrap_or_else(ask);
-        loop {
-            match Pin::new(&mut op).poll(context) {
+        let ask = || replies(PollMany { fd: fd.clone(), interest: self.interest });
+        let mut edges = self.edges.take().unwrap_or_else(ask);
+        let came = loop {
+            match edges.poll_next(context) {
                 Poll::Pending => {
-                    self.op.set(Some(op));
+                    self.edges.set(Some(edges));
                     return Poll::Pending;
                 }
-                // A ring tells of the peer's end whether or not it was asked, and would do so again at once.
-                Poll::Ready(Ok(came)) if came == PEERS_END && self.interest == Interest::WRITABLE => {
-                    op = submit(ready::Poll { fd: room_alone(fd)?, interest: Interest::READABLE });
+                Poll::Ready(Step::Item(came)) => {
+                    self.edges.set(Some(edges));
+                    break came;
                 }
-                // What came does not matter: errors and hang-ups show when the socket is used.
-                Poll::Ready(came) => return Poll::Ready(came.map(drop)),
+                // It was stopped, since nobody wanted its edges, or a signal came.
+                Poll::Ready(Step::End(Err(error))) if is_no_news(&error) => edges = ask(),
+                Poll::Ready(Step::End(came)) => break came,
             }
+        };
+        Poll::Ready(came.map(|came| self.note(came)))
+    }
+
+    /// What came is a reason to try, whatever it is: errors and hang-ups show when the socket is used. A ring tells who waits
+    /// for room of the peer's end, too, which makes none; that is one try in vain.
+    #[inline]
+    fn note(&self, came: Interest) {
+        let came = came.bits();
+        let is_urgent = came & (URGENT.bits() | OF_WAKE.bits()) == URGENT.bits();
+        if is_urgent || came & NOT_BYTES != 0 {
+            self.is_unsure.set(true);
         }
     }
 
-    /// Ends the op, and waits until it holds the descriptor no more. Nobody may be waiting.
+    /// Ends the poll, and waits until it holds the descriptor no more. Nobody may be waiting.
     pub async fn end(&self) {
-        if let Some(op) = self.op.take() {
-            // Cancelled or not, its reply is of no use to anybody.
-            let _ended = op.deadline(now()).await;
+        if let Some(mut edges) = self.edges.take() {
+            edges.stop();
+            // What it still says is of no use to anybody.
+            while let Step::Item(_) = poll_fn(|context| edges.poll_next(context)).await {}
         }
     }
 }
 
-/// The peer sends no more, and nothing else.
-const PEERS_END: Interest = Interest::from_bits(PollFlags::RDHUP.bits());
-
-/// A descriptor that is readable once there is room in the socket, or an error: an epoll, which tells of the peer's end only
-/// when it is asked to. Two system calls and a descriptor, for the rare writer who has to wait for a peer that sends no more.
-fn room_alone(fd: &SharedFd) -> io::Result<SharedFd> {
-    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(&epoll, fd.os()?, EventData::new_u64(0), EventFlags::OUT)?;
-    Ok(SharedFd::new(epoll))
+fn is_no_news(error: &io::Error) -> bool {
+    [Errno::CANCELED, Errno::INTR].into_iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
+
+const URGENT: Interest = Interest::from_bits(PollFlags::PRI.bits());
+
+/// No socket is ever ready for this, but a wake by new bytes says so, as it says [`URGENT`]: it tells what may be there. A ring
+/// hands that on if there was just one wake, and looks for itself otherwise. Urgent data makes wakes of its own, so where it is
+/// hidden by one this bit is missing, or there are several edges.
+const OF_WAKE: Interest = Interest::from_bits(PollFlags::RDBAND.bits());
+
+const NOT_BYTES: u16 = PollFlags::ERR.union(PollFlags::HUP).union(PollFlags::RDHUP).bits() | Interest::SEVERAL.bits();

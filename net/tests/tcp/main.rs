@@ -3,6 +3,7 @@
 mod alone;
 mod closing;
 mod differential;
+mod edges;
 mod half_closed;
 mod moving;
 mod nothing_lost;

@@ -25,7 +25,8 @@ impl TcpStream {
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_POLL_ADD` (5.1) when it must wait, and recv(2) straight into `buf`.
+    /// recv(2) straight into `buf`. The first read that must wait asks for `IORING_OP_POLL_ADD`, multishot (5.13), which serves
+    /// all later ones.
     ///
     /// # Examples
     ///
@@ -135,7 +136,7 @@ impl TcpStream {
     /// # io_uring
     ///
     /// `IORING_OP_RECV` (5.6), with `IORING_RECVSEND_POLL_FIRST` when the last receive has emptied the socket; the fallback
-    /// waits with epoll.
+    /// waits with epoll, once for all reads of the connection.
     ///
     /// # Examples
     ///

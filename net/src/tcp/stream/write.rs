@@ -26,7 +26,8 @@ impl TcpStream {
     ///
     /// # io_uring
     ///
-    /// send(2) straight from `buf`, and `IORING_OP_POLL_ADD` (5.1) when there is no room.
+    /// send(2) straight from `buf`. The first write for which there is no room asks for `IORING_OP_POLL_ADD`, multishot (5.13), which
+    /// serves all later ones.
     ///
     /// # Examples
     ///
