@@ -23,7 +23,7 @@ use crate::inflight::slots::Consequence;
 use crate::metrics::Metrics;
 use crate::op::{Op, Reply, Request, StreamOp};
 use crate::task::{Address, Entered, Notify, Site, Tasks};
-use crate::time::wheel::{TimerKey, Wheel};
+use crate::time::wheel::{NEVER, TimerKey, Wheel};
 
 mod alarm;
 mod ending;
@@ -383,6 +383,12 @@ pub(crate) fn timer_start(deadline: Instant, waker: &Waker) -> TimerKey {
         let due = timers.since_epoch(deadline);
         timers.wheel.insert(due, waiter)
     })
+}
+
+/// A timer that does not fire until it is [reset](timer_reset).
+pub(crate) fn timer_never(waker: &Waker) -> TimerKey {
+    let waiter = Notify::of(waker);
+    with(|core| core.timers.borrow_mut().wheel.insert(NEVER, waiter))
 }
 
 /// Remembers the newest waker. `false`: the timer has fired, or belongs to another core.

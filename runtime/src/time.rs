@@ -172,7 +172,9 @@ impl Sleep {
 
     /// A poll that knows the time.
     fn poll_by(&mut self, now: Instant, waker: &Waker) -> Poll<()> {
+        // Never is on the wheel, too: a reset finds there who waits.
         let Some(deadline) = self.deadline else {
+            self.state = State::Armed(core::timer_never(waker));
             return Poll::Pending;
         };
         // One that was over from the start has cost nobody a turn, so a loop of those is held to the task's share.

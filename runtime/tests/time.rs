@@ -306,6 +306,24 @@ async fn a_loop_over_sleeps_and_ticks_that_are_due_lets_others_run() {
     }
 }
 
+/// Catches: a sleep that waits for ever and does not remember who waits.
+#[runtime::test(driver = each)]
+async fn who_waits_for_ever_is_woken_when_the_deadline_moves() {
+    let mut never = sleep(Duration::MAX);
+    assert!(poll_once(&mut never).await.is_pending());
+    let start = now();
+    never.reset(start + MS);
+    // Polled again only when something wakes this task: the sleep, or the timeout long after it.
+    let mut polls = 0;
+    let woken = poll_fn(|_context| {
+        polls += 1;
+        if polls == 1 { Poll::Pending } else { Poll::Ready(()) }
+    });
+    timeout(10_000 * MS, woken).await.unwrap();
+    assert!(now() - start < 5_000 * MS, "only the timeout woke it");
+    assert!(poll_once(&mut never).await.is_ready());
+}
+
 #[runtime::test(driver = simulated)]
 async fn a_dropped_tick_is_not_lost() {
     let mut ticks = interval(3 * MS);

@@ -1,6 +1,7 @@
 //! One call on the pool, as a future.
 
 use std::future::Future;
+use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -30,14 +31,13 @@ enum Stage {
     /// The pool has it, and the exchange knows the rest.
     Submitted,
     Closed,
+    /// The pool has no thread, and cannot start one.
+    NoThread(io::Error),
 }
 
 impl<T: Send + 'static> Call<T> {
-    /// Hands `f` to the pool if there is room; otherwise its polls will.
-    ///
-    /// # Panics
-    ///
-    /// If the pool has no thread, and cannot start one. So do polls.
+    /// Hands `f` to the pool if there is room; otherwise its polls will. If the pool has no thread, and cannot start one, polls
+    /// panic.
     pub(crate) fn begin<F>(pool: Arc<Pool>, f: F) -> Self
     where
         F: FnOnce() -> T + Send + 'static,
@@ -67,7 +67,11 @@ impl<T> Future for Call<T> {
                 call.stage = Stage::after(call.pool.submit_or_wait(job, ticket, waker));
             }
         }
-        match call.stage {
+        match &call.stage {
+            Stage::NoThread(error) => panic!(
+                "the blocking pool cannot start its first thread: {error}: the number of threads is probably at its \
+                 limit (ulimit -u, or pids.max of the control group)"
+            ),
             Stage::Waiting(..) => Poll::Pending,
             Stage::Submitted => call.exchange.poll_take(context.waker().clone()),
             Stage::Closed => Poll::Ready(Err(Closed)),
@@ -91,10 +95,7 @@ impl Stage {
             Err(Refused::Full(job)) => Stage::Waiting(Some(job), None),
             Err(Refused::Waiting(job, ticket)) => Stage::Waiting(Some(job), Some(ticket)),
             Err(Refused::Closed) => Stage::Closed,
-            Err(Refused::NoThread(error)) => panic!(
-                "the blocking pool cannot start its first thread: {error}: the number of threads is probably at its \
-                 limit (ulimit -u, or pids.max of the control group)"
-            ),
+            Err(Refused::NoThread(error)) => Stage::NoThread(error),
         }
     }
 }

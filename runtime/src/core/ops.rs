@@ -55,8 +55,9 @@ impl Ops {
 
     #[inline]
     pub fn start<T: Op>(self: Rc<Ops>, op: T, waker: &Waker) -> Flight {
-        let (held, loan) = Held::place(op, &self.cells);
+        // Foreign, and may panic: the op is nowhere yet, and is dropped.
         let waiter = Notify::of(waker);
+        let (held, loan) = Held::place(op, &self.cells);
         let mut flights = self.flights.borrow_mut();
         let key = flights.slots.insert(held, waiter);
         flights.driver.start(loan.under(key));
@@ -99,11 +100,12 @@ impl Ops {
             flights.driver.cancel(key);
         }
         drop(flights);
-        drop(waiter);
         if let Orphan::Answered(held, proof, items) = orphan {
             drop(items);
             self.abandon(held, proof);
         }
+        // Foreign, and may panic: last.
+        drop(waiter);
     }
 
     pub fn abandon(&self, held: Held, proof: Proof) {

@@ -43,6 +43,10 @@ const OWN_NAMES_END: u64 = 1 << 32;
 /// So many entries in the SQ are worth an enter of their own: beyond it the cost an op falls by less than 5 %.
 const DUE_ENTRIES: u32 = 32;
 
+/// The longest wait that the kernel is asked for, 68 years: what is longer comes back early, and is asked for again. Beyond 292
+/// years its clock overflows.
+const SECONDS_MAX: u64 = 1 << 31;
+
 /// How long to stand back when the kernel has no memory for requests and nothing to reap.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -393,7 +397,7 @@ impl Ring {
 
     fn enter_timed(&self, want: u32, timeout: Duration) -> Result<u32, Errno> {
         let until = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_sec: timeout.as_secs().min(SECONDS_MAX).cast_signed(),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
         let argument = io_uring_getevents_arg {

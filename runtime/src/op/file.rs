@@ -83,10 +83,10 @@ pub enum FileRequest<'a> {
     },
     /// Make a pipe: the end to read from, and the one to write to.
     Pipe,
-    /// Close. Whoever services it takes the descriptor out, except a ring, whose kernel closes the number.
+    /// Close.
     Close {
         /// The file.
-        fd: &'a mut Option<Fd>,
+        fd: &'a mut Closing,
     },
 }
 
@@ -112,7 +112,7 @@ impl<'a> FileRequest<'a> {
                 let flags = if *data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
                 opcode::Fsync::new(types::Fd(fd.number())).flags(flags).build()
             }
-            FileRequest::Close { fd } => opcode::Close::new(types::Fd(number_of(fd))).build(),
+            FileRequest::Close { fd } => opcode::Close::new(types::Fd(fd.give_number())).build(),
             FileRequest::Pipe => return None,
         })
     }
@@ -224,13 +224,6 @@ impl std::fmt::Debug for FileRequest<'_> {
 
 fn rw_flags(flags: ReadWriteFlags) -> i32 {
     flags.bits().cast_signed()
-}
-
-fn number_of(fd: &Option<Fd>) -> i32 {
-    match fd {
-        Some(Fd::Os(fd)) => fd.as_raw_fd(),
-        Some(Fd::Simulated(_)) | None => -1,
-    }
 }
 
 /// Reads into `buf`. `pread(2)`, or `read(2)` at the cursor; `IORING_OP_READ` (5.6).
@@ -374,13 +367,59 @@ impl Op for Fsync {
 /// answered. Without a ring the error cannot be had, since std closes silently.
 #[derive(Debug)]
 pub struct Close {
+    fd: Closing,
+}
+
+/// A descriptor on its way to be closed. Whoever services the request takes it out, except a ring, whose kernel closes the
+/// number: from then on it may be a stranger's, so nobody closes it again, whatever becomes of the op.
+#[derive(Debug)]
+pub struct Closing {
     fd: Option<Fd>,
+    /// A ring has the number.
+    is_given: bool,
+}
+
+impl Closing {
+    pub(crate) fn get(&self) -> Option<&Fd> {
+        self.fd.as_ref()
+    }
+
+    /// Whoever takes it closes it.
+    pub(crate) fn take(&mut self) -> Option<Fd> {
+        self.fd.take()
+    }
+
+    fn give_number(&mut self) -> i32 {
+        match &self.fd {
+            Some(Fd::Os(fd)) => {
+                self.is_given = true;
+                fd.as_raw_fd()
+            }
+            Some(Fd::Simulated(_)) | None => -1,
+        }
+    }
+}
+
+impl From<Fd> for Closing {
+    fn from(fd: Fd) -> Closing {
+        Closing { fd: Some(fd), is_given: false }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if self.is_given
+            && let Some(Fd::Os(fd)) = self.fd.take()
+        {
+            let _closed = std::os::fd::IntoRawFd::into_raw_fd(fd);
+        }
+    }
 }
 
 impl Close {
     /// Closes `fd`.
     pub fn new(fd: impl Into<Fd>) -> Close {
-        Close { fd: Some(fd.into()) }
+        Close { fd: Closing::from(fd.into()) }
     }
 }
 
@@ -393,11 +432,10 @@ impl Op for Close {
         Request::File(FileRequest::Close { fd: &mut self.fd })
     }
 
-    fn finish(self, reply: io::Result<Reply>) -> Self::Output {
-        // A ring has closed the number, unless it never ran the op. Closing it again would hit whoever has it now.
-        let never_ran = matches!(&reply, Err(error) if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()));
-        if !never_ran && let Some(Fd::Os(fd)) = self.fd {
-            let _closed = std::os::fd::IntoRawFd::into_raw_fd(fd);
+    fn finish(mut self, reply: io::Result<Reply>) -> Self::Output {
+        // Then a ring never ran the op.
+        if matches!(&reply, Err(error) if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())) {
+            self.fd.is_given = false;
         }
         reply.map(drop)
     }

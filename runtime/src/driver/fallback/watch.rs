@@ -74,9 +74,10 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// EPERM: nobody can wait for such a file. ENOSPC and ENOMEM: the kernel watches too many already.
+    /// EPERM: nobody can wait for such a file. EBADF: a number that is no descriptor's, such as `CWD`. ENOSPC and ENOMEM: the
+    /// kernel watches too many already.
     pub fn ask(&mut self, fd: BorrowedFd<'_>, slot: usize, interest: Interest) -> Result<usize, Errno> {
-        let number = usize::try_from(fd.as_raw_fd()).expect("a borrowed descriptor is never negative");
+        let number = usize::try_from(fd.as_raw_fd()).map_err(|_| Errno::BADF)?;
         if number >= self.descriptors.len() {
             self.descriptors.resize_with(number + 1, Descriptor::new);
         }

@@ -359,7 +359,7 @@ impl Kernel {
                 | FileRequest::Fsync { fd, .. },
             ) => matches!(self.descriptors.get(*fd), Ok(Object::File(_))),
             Request::File(FileRequest::Close { fd }) => {
-                fd.as_ref().is_some_and(|fd| matches!(self.descriptors.get(fd.borrow()), Ok(Object::File(_))))
+                fd.get().is_some_and(|fd| matches!(self.descriptors.get(fd.borrow()), Ok(Object::File(_))))
             }
             Request::File(FileRequest::Pipe) | Request::Nop | Request::Socket(_) | Request::Ready(_) => false,
         }

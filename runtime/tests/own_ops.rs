@@ -1,0 +1,113 @@
+//! Ops that a user writes, of the requests that are public: whatever they do, nobody else's descriptor or memory suffers.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, RawWakerVTable, Waker};
+
+use runtime::fd::FdRef;
+use runtime::op::file::Close;
+use runtime::op::ready::{Interest, ReadyRequest};
+use runtime::op::{Op, Reply, Request};
+use runtime::{metrics, submit};
+
+/// Asks what [`Close`] asks, and does not tell it what came.
+struct CloseAndForget(Close);
+
+impl Op for CloseAndForget {
+    type Output = io::Result<Reply>;
+
+    fn request(&mut self) -> Request<'_> {
+        self.0.request()
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> io::Result<Reply> {
+        // In this moment the number may be a stranger's.
+        let stranger = File::open("/dev/null").unwrap();
+        drop(self);
+        assert!(stranger.metadata().is_ok(), "a stranger's descriptor was closed");
+        reply
+    }
+}
+
+/// Catches: an op of a ring's close that relies on its `finish` to forget the number.
+#[runtime::test(driver = each)]
+async fn a_number_that_a_ring_has_closed_is_closed_once() {
+    if metrics().driver == "simulated" {
+        return;
+    }
+    let file = File::open("/dev/null").unwrap();
+    let number = file.as_raw_fd();
+    submit(CloseAndForget(Close::new(OwnedFd::from(file)))).await.unwrap();
+    // Whoever has the number now keeps it.
+    let again = File::open("/dev/null").unwrap();
+    let others: Vec<File> = (0..64).map(|_| File::open("/dev/null").unwrap()).collect();
+    assert!(others.iter().chain([&again]).all(|file| file.metadata().is_ok()), "{number}");
+}
+
+/// Polls the current directory's number that is none.
+struct PollNothing;
+
+impl Op for PollNothing {
+    type Output = io::Result<Reply>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::Ready(ReadyRequest::Poll { fd: FdRef::Os(rustix::fs::CWD), interest: Interest::READABLE, many: false })
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> io::Result<Reply> {
+        reply
+    }
+}
+
+/// Catches: a driver that takes any number for a descriptor's.
+#[runtime::test(driver = each)]
+async fn a_number_that_is_no_descriptors_is_refused() {
+    if metrics().driver == "simulated" {
+        return;
+    }
+    let error = submit(PollNothing).await.unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()), "{error}");
+    assert_eq!(metrics().in_flight, 0);
+}
+
+/// Owns something whose end can be seen.
+struct Holds(#[expect(dead_code, reason = "only its Drop counts")] Rc<()>);
+
+impl Op for Holds {
+    type Output = ();
+
+    fn request(&mut self) -> Request<'_> {
+        Request::Nop
+    }
+
+    fn finish(self, _reply: io::Result<Reply>) {}
+}
+
+fn waker_that_cannot_be_cloned() -> Waker {
+    const TABLE: RawWakerVTable = RawWakerVTable::new(|_| panic!("no clones"), |_| {}, |_| {}, |_| {});
+    #[expect(unsafe_code, reason = "there is no other way to a waker whose clone panics")]
+    // SAFETY: `new` wants the table's functions to keep the contract of wakers: they touch nothing, and one panics, which is
+    // allowed.
+    unsafe {
+        Waker::new(std::ptr::null(), &TABLE)
+    }
+}
+
+/// Catches: an op that is placed before its waker is taken, and leaks when that panics.
+#[runtime::test(driver = each)]
+async fn a_waker_whose_clone_panics_leaks_no_op() {
+    let held = Rc::new(());
+    let waker = waker_that_cannot_be_cloned();
+    {
+        let mut op = pin!(submit(Holds(held.clone())));
+        let polled = catch_unwind(AssertUnwindSafe(|| op.as_mut().poll(&mut Context::from_waker(&waker))));
+        assert!(polled.is_err());
+    }
+    assert_eq!(Rc::strong_count(&held), 1, "the op is still held");
+    assert_eq!(metrics().in_flight, 0);
+}
