@@ -117,9 +117,11 @@ fn stalled(core: &Core, took: Duration) {
 
 fn run_tasks<T>(core: &Core, polls_max: u32, root: &mut dyn FnMut() -> Poll<T>) -> Poll<T> {
     let mut began = None;
-    for polls in 1..=polls_max {
+    let tasks = &*core.tasks;
+    let mut left = polls_max;
+    while left > 0 {
         core.refill_inline();
-        let is_root = core.tasks.take_root_wake();
+        let is_root = tasks.take_root_wake();
         if is_root {
             if let Poll::Ready(output) = root() {
                 return Poll::Ready(output);
@@ -129,12 +131,13 @@ fn run_tasks<T>(core: &Core, polls_max: u32, root: &mut dyn FnMut() -> Poll<T>) 
             }
             core.refill_inline();
         }
-        let is_task = core.tasks.run_next();
+        let is_task = tasks.run_next();
         // In a forked child none runs after the one that forked: they are the parent's.
         if !is_root && !is_task || core.is_due() || core.origin.is_left() {
             break;
         }
-        if polls % POLLS_PER_CLOCK == 0 {
+        left -= 1;
+        if left % POLLS_PER_CLOCK == 0 {
             // The driver's clock: a simulated world must not depend on how fast this machine is.
             let now = core.now();
             if now.duration_since(*began.get_or_insert(now)) > TURN_MAX {

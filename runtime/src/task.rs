@@ -254,8 +254,8 @@ impl From<JoinError> for io::Error {
 /// spawns on one core an id from before them could wake a task that need not run, which does no harm.)
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) struct TaskId {
-    index: u32,
-    generation: u32,
+    /// The generation above, the index below: one number, which is compared at once.
+    bits: u64,
     /// It means nothing to other cores.
     _stays_on_its_thread: PhantomData<*mut ()>,
 }
@@ -269,17 +269,17 @@ impl TaskId {
 
     #[inline]
     const fn new(index: u32, generation: u32) -> TaskId {
-        TaskId { index, generation, _stays_on_its_thread: PhantomData }
+        TaskId { bits: (generation as u64) << 32 | index as u64, _stays_on_its_thread: PhantomData }
     }
 
     #[inline]
     const fn slot(self) -> usize {
-        self.index as usize
+        (self.bits & u32::MAX as u64) as usize
     }
 }
 
 impl fmt::Debug for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == TaskId::ROOT { f.write_str("root") } else { write!(f, "{}.{}", self.index, self.generation) }
+        if *self == TaskId::ROOT { f.write_str("root") } else { write!(f, "{}.{}", self.slot(), self.bits >> 32) }
     }
 }

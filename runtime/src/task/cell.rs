@@ -22,17 +22,21 @@
 
 mod block;
 mod handle;
+mod marks;
 mod parcel;
+mod queue;
 mod shared;
 mod waker;
 
+use self::marks::Marks;
 pub(crate) use self::shared::{Closed, Drained, Shared, Stack};
 pub(super) use self::{
     block::Pool,
     handle::Handle,
     parcel::Parcel,
+    queue::{Queue, Turn},
     shared::Mail,
-    waker::{core_of, id_at},
+    waker::id_here,
 };
 use super::{JoinError, Notify, TaskId, contain, panic_message};
 use crate::{
@@ -129,11 +133,7 @@ struct Own {
     id: Cell<TaskId>,
     /// How many [`Local`]s there are. 0: the local side is gone, only wakers are left.
     locals: Cell<u32>,
-    phase: Cell<Phase>,
-    /// In the run queue (or, for the root, woken).
-    queued: Cell<bool>,
-    /// The next turn drops the future instead of polling it.
-    aborted: Cell<bool>,
+    marks: Cell<Marks>,
     handle_alive: Cell<bool>,
     /// A `JOIN` has arrived: on completion look at `foreign_joiner`. Spares the others the lock.
     joined_from_elsewhere: Cell<bool>,
@@ -141,14 +141,8 @@ struct Own {
     joiner: Cell<TaskId>,
     /// Who else waits for it on this core: a waker that is not our own.
     other_joiner: Cell<Option<Waker>>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Phase {
-    Idle,
-    /// In `poll`, or in the future's Drop.
-    Running,
-    Done,
+    /// Who is behind it in the run queue.
+    next_queued: Cell<Option<NonNull<Header>>>,
 }
 
 /// A task with its future. The header comes first, so that a pointer to one is a pointer to the other.
@@ -244,71 +238,15 @@ impl Local {
         self.own().id.get()
     }
 
-    /// Marks the task as queued; `false` if it was already.
-    #[inline]
-    pub(super) fn enqueue(&self) -> bool {
-        !self.own().queued.replace(true)
-    }
-
-    /// Takes the mark away; `false` if there was none.
-    #[inline]
-    pub(super) fn dequeue(&self) -> bool {
-        self.own().queued.replace(false)
-    }
-
-    #[inline]
-    pub(super) fn is_queued(&self) -> bool {
-        self.own().queued.get()
-    }
-
-    #[inline]
-    pub(super) fn is_done(&self) -> bool {
-        self.own().phase.get() == Phase::Done
-    }
-
-    /// Nobody needs the task any more: its core can forget it.
-    #[inline]
-    pub(super) fn is_over(&self) -> bool {
-        self.is_done() && !self.own().handle_alive.get() && !self.own().queued.get()
-    }
-
-    pub(super) fn request_abort(&self) {
-        self.own().aborted.set(true);
-    }
-
-    #[inline]
-    pub(super) fn is_aborted(&self) -> bool {
-        self.own().aborted.get()
-    }
-
-    /// Polls the future once. Ready: the task is done, and its output waits for the handle or is dropped.
-    ///
-    /// # Panics
-    ///
-    /// If the task is done, or if this is called from within its own poll.
-    #[inline]
-    pub(super) fn poll(&self) -> Poll<()> {
-        self.start_turn();
-        // A waker that is not counted: it is only lent, for as long as `self` keeps the cell.
-        let waker = ManuallyDrop::new(waker::of(self));
-        // SAFETY: a `Local` keeps the cell alive, the vtable is its own, and before it is done the stage is the core's,
-        // on whose thread we are. `start_turn` has seen that nobody is using it further up on the stack.
-        let polled = unsafe { (self.header().vtable.poll)(self.header, &mut Context::from_waker(&waker)) };
-        match polled {
-            Poll::Pending => self.own().phase.set(Phase::Idle),
-            Poll::Ready(()) => self.finish_turn(),
-        }
-        polled
-    }
-
     /// Drops the future; the output is a «cancelled».
     ///
     /// # Panics
     ///
-    /// As `poll`.
+    /// If the task is done, or if this is called from within its own poll.
     pub(super) fn cancel(&self) {
         self.start_turn();
-        // SAFETY: as in `poll`.
+        // SAFETY: a `Local` keeps the cell alive, the vtable is its own, and before it is done the stage is the core's,
+        // on whose thread we are. `start_turn` has seen that nobody is using it further up on the stack.
         unsafe { (self.header().vtable.cancel)(self.header) };
         self.finish_turn();
     }
@@ -318,26 +256,17 @@ impl Local {
     ///
     /// # Panics
     ///
-    /// As `poll`.
+    /// As `cancel`.
     pub(super) fn forget(&self) {
         self.start_turn();
-        self.own().phase.set(Phase::Done);
+        self.end_turn();
         self.header().outcome.store(FORGOTTEN, Ordering::Release);
         mem::forget(self.share());
     }
 
     #[inline]
-    fn start_turn(&self) {
-        assert_eq!(
-            self.own().phase.replace(Phase::Running),
-            Phase::Idle,
-            "a task was polled from within itself, or when it was done"
-        );
-    }
-
-    #[inline]
     fn finish_turn(&self) {
-        self.own().phase.set(Phase::Done);
+        self.end_turn();
         // Release: the output is visible to the handle that sees this, on whatever thread it is.
         self.header().outcome.store(OUTPUT, Ordering::Release);
         if !self.own().handle_alive.get() {
@@ -348,9 +277,9 @@ impl Local {
 
     /// Remembers who waits for the output on this core: the newest waker wins.
     #[inline]
-    pub(super) fn set_joiner(&self, home: &Home, waker: &Waker) {
+    pub(super) fn set_joiner(&self, waker: &Waker) {
         let own = self.own();
-        let (joiner, other) = match id_at(home, waker) {
+        let (joiner, other) = match id_here(waker) {
             Some(id) => (id, None),
             None => (TaskId::NOBODY, Some(waker.clone())),
         };
@@ -425,12 +354,6 @@ impl Local {
         // A `Local` was made on the core's thread and cannot leave it.
         &self.header().own
     }
-
-    /// Ready to go: done, emptied, and no handle that relies on the local side's reference.
-    #[inline]
-    fn is_hollow(&self) -> bool {
-        self.is_done() && !self.own().handle_alive.get()
-    }
 }
 
 impl Clone for Local {
@@ -447,10 +370,10 @@ impl Drop for Local {
     fn drop(&mut self) {
         let locals = self.own().locals.get() - 1;
         self.own().locals.set(locals);
-        // A cell that still holds a future, or whose handle lives, keeps the local side's reference: at a handle's
-        // goodbye after the end it is the handle's to drop, and otherwise memory is leaked rather than freed under
-        // somebody.
-        if locals == 0 && self.is_hollow() {
+        // A cell that still holds a future, whose handle lives, or that is queued keeps the local side's reference: at a
+        // handle's goodbye after the end it is the handle's to drop, and otherwise memory is leaked rather than freed
+        // under somebody.
+        if locals == 0 && self.is_over() {
             // SAFETY: `from_raw` wants a reference that is nobody else's: the local side's, which ends here.
             drop(unsafe { Shared::from_raw(self.header) });
         }

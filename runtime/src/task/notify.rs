@@ -1,6 +1,6 @@
 //! Who waits for something: what op slots, timers and joins store.
 
-use super::{TaskId, Tasks, cell::core_of};
+use super::{TaskId, cell::id_here};
 use std::task::Waker;
 
 /// Whom to tell. Most often a task of this core, for which an id does: nothing is counted, and an id that comes late
@@ -17,7 +17,7 @@ impl Notify {
     /// Remembers `waker`. Runs foreign code (a clone) if it is not a waker of the core that runs here.
     #[inline]
     pub(crate) fn of(waker: &Waker) -> Notify {
-        match own_task(waker) {
+        match id_here(waker) {
             Some(id) => Notify::Task(id),
             None => Notify::Waker(waker.clone()),
         }
@@ -27,14 +27,8 @@ impl Notify {
     #[inline]
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         match self {
-            Notify::Task(id) => own_task(waker) == Some(*id),
+            Notify::Task(id) => id_here(waker) == Some(*id),
             Notify::Waker(kept) => kept.will_wake(waker),
         }
     }
-}
-
-/// The task that this waker wakes, if it is one of the core that runs here and now.
-#[inline]
-fn own_task(waker: &Waker) -> Option<TaskId> {
-    Tasks::ask_current(core_of(waker)?, |tasks| tasks.id_of(waker))
 }

@@ -13,7 +13,7 @@
 
 use super::{
     JoinHandle, Notify, TaskId,
-    cell::{Home, Local, Mail, Pool, Shared, Site, id_at},
+    cell::{Home, Local, Mail, Pool, Queue, Shared, Site, Turn},
     contain,
 };
 use crate::{
@@ -23,7 +23,6 @@ use crate::{
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     future,
     marker::PhantomData,
     mem::{self, ManuallyDrop},
@@ -39,10 +38,10 @@ const DROP_ROUNDS_MAX: usize = 100;
 pub(crate) struct Tasks {
     home: Home,
     inbox: Arc<Inbox>,
-    /// All tasks that are not over, by [`TaskId::index`].
+    /// All tasks that are not over, by [`TaskId::slot`].
     table: RefCell<Slab<Local>>,
-    /// Who runs next. Room for the whole table is made at spawn, so that a wake never allocates.
-    queue: RefCell<VecDeque<Local>>,
+    /// Who runs next.
+    queue: Queue,
     pool: Pool,
     /// The future of `block_on` lives on the stack of its caller; this task only lends it a waker.
     root: Local,
@@ -77,7 +76,7 @@ impl Tasks {
             home,
             inbox,
             table: RefCell::new(Slab::new()),
-            queue: RefCell::new(VecDeque::new()),
+            queue: Queue::new(),
             pool,
             root,
             next_generation: Cell::new(0),
@@ -113,16 +112,10 @@ impl Tasks {
         })
     }
 
-    /// Asks the tasks of core `id`, if they are those of the core that runs on this thread now, and not closed. `ask` runs
-    /// nothing foreign.
+    /// The core that runs on this thread now, by [`Home::id`]; 0: none.
     #[inline]
-    pub(super) fn ask_current<R>(id: u64, ask: impl FnOnce(&Tasks) -> Option<R>) -> Option<R> {
-        CURRENT.with(|current| {
-            if current.id.get() != id {
-                return None;
-            }
-            ask(current.tasks.borrow().as_ref().filter(|tasks| !tasks.closed.get())?)
-        })
+    pub(super) fn current_id() -> u64 {
+        CURRENT.with(|current| current.id.get())
     }
 
     /// Takes a future on. It is polled when its turn comes, not before this returns.
@@ -144,38 +137,36 @@ impl Tasks {
         self.next_generation.set(generation.wrapping_add(1));
         let mut table = self.table.borrow_mut();
         let entry = table.vacant_entry();
-        let index = u32::try_from(entry.key()).ok().filter(|&index| index < TaskId::NOBODY.index);
+        let index = u32::try_from(entry.key()).ok().filter(|&index| (index as usize) < TaskId::NOBODY.slot());
         let id = TaskId::new(index.expect("2^32 tasks on one core"), generation);
         let (task, placed) = place(id);
         entry.insert(task.clone());
-        let mut queue = self.queue.borrow_mut();
-        if queue.capacity() < table.len() {
-            let room = table.len() - queue.len();
-            queue.reserve(room);
-        }
         self.alive.set(self.alive.get() + 1);
-        task.enqueue();
-        queue.push_back(task);
+        self.queue.push(&task);
         placed
     }
 
     /// Runs the task whose turn it is. `false`: nobody is ready.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run_next(&self) -> bool {
-        let Some(task) = self.queue.borrow_mut().pop_front() else { return false };
-        task.dequeue();
-        if task.is_done() {
-            self.forget_if_over(task);
-        } else if task.is_aborted() {
-            task.cancel();
-            self.finish(task);
-        } else {
-            self.polls.set(self.polls.get() + 1);
-            if task.poll().is_ready() {
-                self.finish(task);
-            }
+        match self.queue.poll_first(&self.polls) {
+            Turn::Pending => {}
+            Turn::Ended(task) => self.finish(task),
+            Turn::NotPolled(task) => self.end_in_turn(task),
+            Turn::Nobodys => return false,
         }
         true
+    }
+
+    /// A task whose turn it is, and which is done or aborted.
+    #[cold]
+    fn end_in_turn(&self, task: Local) {
+        if task.is_done() {
+            self.forget_if_over(task);
+        } else {
+            task.cancel();
+            self.finish(task);
+        }
     }
 
     /// Acts on what other threads have left since the last time.
@@ -190,18 +181,25 @@ impl Tasks {
     #[inline]
     pub(crate) fn notify(&self, waiting: Notify) {
         match waiting {
-            Notify::Task(TaskId::ROOT) => self.enqueue(self.root.clone()),
-            Notify::Task(id) => {
-                let table = self.table.borrow();
-                // Otherwise it is over: nobody is there to be told.
-                if let Some(task) = table.get(id.slot()).filter(|task| task.id() == id)
-                    && !task.is_done()
-                    && task.enqueue()
-                {
-                    self.queue.borrow_mut().push_back(task.clone());
-                }
-            }
+            Notify::Task(id) => self.wake_by_id(id),
             Notify::Waker(waker) => contain("a waker", || waker.wake()),
+        }
+    }
+
+    /// Queues the task `id`, or marks the root as woken. Runs nothing foreign.
+    #[inline(always)]
+    pub(crate) fn wake_by_id(&self, id: TaskId) {
+        match self.table.borrow_mut().get(id.slot()) {
+            Some(task) if task.id() == id => self.queue.push(task),
+            // Otherwise it is over: nobody is there to be told.
+            _ => self.wake_if_root(id),
+        }
+    }
+
+    #[cold]
+    fn wake_if_root(&self, id: TaskId) {
+        if id == TaskId::ROOT {
+            self.root.set_woken();
         }
     }
 
@@ -213,7 +211,7 @@ impl Tasks {
     /// Whether the root has been woken since the last time.
     #[inline]
     pub(crate) fn take_root_wake(&self) -> bool {
-        self.root.dequeue()
+        self.root.take_woken()
     }
 
     /// Drops the futures of all tasks, here, as their core; their handles find «cancelled». What a Drop spawns is
@@ -236,8 +234,7 @@ impl Tasks {
         self.cancel_all();
         loop {
             // One at a time: what is dropped here may drop other handles of this table.
-            let Some(task) = self.queue.borrow_mut().pop_front() else { break };
-            task.dequeue();
+            let Some(task) = self.queue.pop() else { break };
             self.forget_if_over(task);
         }
         let table = mem::take(&mut *self.table.borrow_mut());
@@ -264,15 +261,14 @@ impl Tasks {
     }
 
     /// How many tasks wait for their turn.
-    #[inline]
     pub(crate) fn ready(&self) -> usize {
-        self.queue.borrow().len()
+        self.queue.len()
     }
 
     /// Whether anybody waits for a turn, the root included.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
-        self.root.is_queued() || self.ready() > 0
+        self.root.is_woken() || !self.queue.is_empty()
     }
 
     /// How other threads reach this core.
@@ -281,28 +277,12 @@ impl Tasks {
         &self.inbox
     }
 
-    #[cfg(all(test, not(loom)))]
-    pub(super) fn queue_capacity(&self) -> usize {
-        self.queue.borrow().capacity()
-    }
-
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             polls: self.polls.get(),
             remote_wakes: self.remote_wakes.get(),
             remote_spawns: self.remote_spawns.get(),
         }
-    }
-
-    #[inline]
-    pub(super) fn home(&self) -> &Home {
-        &self.home
-    }
-
-    /// The task that this waker wakes, if it is one of this core's.
-    #[inline]
-    pub(super) fn id_of(&self, waker: &Waker) -> Option<TaskId> {
-        id_at(&self.home, waker)
     }
 
     /// The task as this core sees it, unless it is over.
@@ -333,10 +313,11 @@ impl Tasks {
 
     #[inline(always)]
     fn enqueue(&self, task: Local) {
-        if task.is_done() || !task.enqueue() || task.id() == TaskId::ROOT {
-            return;
+        if task.id() == TaskId::ROOT {
+            task.set_woken();
+        } else {
+            self.queue.push(&task);
         }
-        self.queue.borrow_mut().push_back(task);
     }
 
     fn act_on(&self, mail: impl Iterator<Item = Shared>) {

@@ -4,7 +4,7 @@
 //! reference to the inbox instead of counting another one atomically. Blocks come from the global allocator one by one,
 //! so whoever drops the last reference to a task can free it, on any thread.
 
-use super::{Header, Home, Local, Own, PENDING, Phase, TaskId, VTable};
+use super::{Header, Home, Local, Marks, Own, PENDING, TaskId, VTable};
 use crate::{
     inbox::Inbox,
     sync::{Arc, AtomicPtr, AtomicU8, AtomicUsize, Mutex, Ordering},
@@ -73,7 +73,7 @@ impl Pool {
     pub(in crate::task) fn recycle(&self, task: Local) {
         // Acquire: whatever another thread did through a reference comes before the next task.
         let alone = task.own().locals.get() == 1 && task.header().references.load(Ordering::Acquire) == 1;
-        let (true, true, Some(class)) = (alone, task.is_hollow(), task.header().class) else { return };
+        let (true, true, Some(class)) = (alone, task.is_over(), task.header().class) else { return };
         let mut kept = self.classes[class].borrow_mut();
         if kept.len() < KEPT_MAX[class] {
             let header = task.header;
@@ -166,13 +166,12 @@ impl Own {
         Own {
             id: Cell::new(TaskId::ROOT),
             locals: Cell::new(1),
-            phase: Cell::new(Phase::Idle),
-            queued: Cell::new(false),
-            aborted: Cell::new(false),
+            marks: Cell::new(Marks::NONE),
             handle_alive: Cell::new(false),
             joined_from_elsewhere: Cell::new(false),
             joiner: Cell::new(TaskId::NOBODY),
             other_joiner: Cell::new(None),
+            next_queued: Cell::new(None),
         }
     }
 }

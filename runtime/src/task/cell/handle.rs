@@ -55,8 +55,8 @@ impl<T> Handle<T> {
         if self.is_finished() {
             return Poll::Ready(self.take_output());
         }
-        if let Some((core, task)) = self.on_its_own_core() {
-            task.set_joiner(core.home(), waker);
+        if let Some((_, task)) = self.on_its_own_core() {
+            task.set_joiner(waker);
             return Poll::Pending;
         }
         if !self.leave_waker(waker) || self.task.post(Mail::JOIN) == Posted::ToItsCore {

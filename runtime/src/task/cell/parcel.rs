@@ -10,7 +10,7 @@
 //! of it, the handle, relies on that push as on anybody else's.
 
 use super::{
-    Header, Local, OUTPUT, TaskCell,
+    Header, Local, Marks, OUTPUT, TaskCell,
     block::{self, Block},
     handle::Handle,
     set_stage,
@@ -48,7 +48,7 @@ impl Parcel {
         let Header { own, mail, .. } = parcel.header();
         // Nobody finds it by this id, nor queues it: it is in no table yet.
         own.id.set(TaskId::NOBODY);
-        own.queued.set(true);
+        own.marks.set(Marks::QUEUED);
         own.handle_alive.set(true);
         mail.store(Mail::SPAWN.bits(), Ordering::Relaxed);
         // SAFETY: `new` wants the only handle of a task whose output has this type, and `handle_alive` set for as long
@@ -90,6 +90,9 @@ impl Local {
         // nobody's so far; the name tells, since all that is unpacked has another.
         let unnamed = parcel.header().own.id.replace(id);
         assert_eq!(unnamed, TaskId::NOBODY, "a parcel was unpacked twice");
+        // It is in no queue yet: from now on it may be.
+        let marks = &parcel.header().own.marks;
+        marks.set(marks.get().without(Marks::QUEUED));
         Local { header: parcel.as_ptr() }
     }
 }

@@ -1,7 +1,7 @@
 //! [unsafe] A task's waker: a reference to its cell, as std wants to see it.
 
-use super::{Header, Home, Local, shared::Shared};
-use crate::task::TaskId;
+use super::{Header, Local, shared::Shared};
+use crate::task::{TaskId, table::Tasks};
 use std::{
     mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
@@ -20,24 +20,17 @@ pub(super) fn of(task: &Local) -> Waker {
     unsafe { Waker::from_raw(RawWaker::new(task.header.as_ptr().cast_const().cast(), &VTABLE)) }
 }
 
-/// The core whose task this waker wakes, by [`Home::id`], if it is one of ours.
+/// The task that this waker wakes, if it is one of the core that runs here and now. It may be over already: its id finds
+/// nobody then.
 #[inline]
-pub(in crate::task) fn core_of(waker: &Waker) -> Option<u64> {
-    task_of(waker).map(|task| task.header().core)
-}
-
-/// The task that this waker wakes, if it is one of this core. It may be over already: its id finds nobody then.
-#[inline]
-pub(in crate::task) fn id_at(home: &Home, waker: &Waker) -> Option<TaskId> {
-    // `home` is the proof that this is the thread of that core, so its plain cells are ours to read.
-    task_of(waker).filter(|task| task.header().core == home.id()).map(|task| task.header().own.id.get())
-}
-
-#[inline]
-fn task_of(waker: &Waker) -> Option<ManuallyDrop<Shared>> {
-    // SAFETY: `lent` wants a waker's data, and the waker to live as long: it has our vtable, and both callers keep
-    // their borrow of it while they look.
-    ptr::eq(waker.vtable(), &VTABLE).then(|| unsafe { lent(waker.data()) })
+pub(in crate::task) fn id_here(waker: &Waker) -> Option<TaskId> {
+    if !ptr::eq(waker.vtable(), &VTABLE) {
+        return None;
+    }
+    // SAFETY: `lent` wants a waker's data, and the waker to live as long: it has our vtable, and is borrowed.
+    let task = unsafe { lent(waker.data()) };
+    // A core is current on its own thread alone, so its plain cells are ours to read.
+    (task.header().core == Tasks::current_id()).then(|| task.header().own.id.get())
 }
 
 /// # Safety

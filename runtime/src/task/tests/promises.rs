@@ -408,26 +408,34 @@ fn what_waits_knows_whether_it_stands_for_a_waker_already() {
     end(&core);
 }
 
-/// Catches: a spawn that does not make room for the wake.
+/// Catches: a push that takes no look at the mark, or does not cut off who was behind the task when it last stood in the queue.
 #[test]
-fn a_wake_never_makes_the_queue_grow() {
+fn tasks_run_in_the_order_of_their_wakes_and_once_however_often_they_are_woken() {
+    const TASKS: usize = 1000;
     let core = new_core();
     let _entered = Tasks::enter(&core);
-    let wakers = Rc::new(RefCell::new(Vec::new()));
-    for _ in 0..1000 {
-        let wakers = Rc::clone(&wakers);
+    let (wakers, ran) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(Vec::new())));
+    for task in 0..TASKS {
+        let (wakers, ran) = (Rc::clone(&wakers), Rc::clone(&ran));
         drop(spawn(poll_fn(move |context| {
             wakers.borrow_mut().push(context.waker().clone());
+            ran.borrow_mut().push(task);
             Poll::<()>::Pending
         })));
-        run(&core);
     }
-    let room = core.queue_capacity();
-    assert!(room >= 1000);
-    for waker in wakers.take() {
-        waker.wake();
+    run(&core);
+    assert_eq!(ran.take(), (0..TASKS).collect::<Vec<_>>());
+    // 387 has no divisor in common with 1000: each is met once.
+    let order: Vec<_> = (0..TASKS).map(|turn| turn * 387 % TASKS).collect();
+    for (turn, &task) in order.iter().enumerate() {
+        let wakers = wakers.borrow();
+        wakers[task].wake_by_ref();
+        wakers[order[turn / 2]].wake_by_ref();
     }
-    assert_eq!((core.ready(), core.queue_capacity()), (1000, room));
+    assert_eq!(core.ready(), TASKS);
+    run(&core);
+    assert_eq!((ran.take(), core.ready()), (order, 0));
+    drop(wakers.take());
     end(&core);
 }
 
