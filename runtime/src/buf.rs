@@ -196,6 +196,7 @@ impl<B> Error for BufError<B> {
 }
 
 /// Puts a result and its buffer together.
+#[inline]
 pub fn with_buf<T, B>(result: io::Result<T>, buf: B) -> BufResult<T, B> {
     match result {
         Ok(value) => Ok((value, buf)),

@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -35,8 +36,14 @@ pub(crate) use self::ops::{Flight, Next};
 use self::ops::{Flights, Ops};
 
 thread_local! {
-    /// The core that runs on this thread now. Its owner is the `Runtime`: the end of a thread frees nothing here.
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// The core that runs on this thread now. Its owner is the `Runtime`: the end of a thread frees nothing here, so there is
+    /// no Drop, which every access would have to ask whether it has been.
+    static CURRENT: RefCell<ManuallyDrop<Option<Rc<Core>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+/// Makes `core` the current one of this thread, and gives the one before.
+fn replace_current(core: Option<Rc<Core>>) -> Option<Rc<Core>> {
+    ManuallyDrop::into_inner(CURRENT.with(|current| current.replace(ManuallyDrop::new(core))))
 }
 
 /// One core.
@@ -74,7 +81,7 @@ pub(crate) struct Here {
 
 impl Drop for Here {
     fn drop(&mut self) {
-        let left = CURRENT.try_with(|current| current.replace(self.previous.take()));
+        let left = replace_current(self.previous.take());
         drop(left);
     }
 }
@@ -114,7 +121,7 @@ impl Core {
     pub fn install(self: &Rc<Core>) -> bool {
         CURRENT.with(|current| match current.try_borrow_mut() {
             Ok(mut current) if current.is_none() => {
-                *current = Some(self.clone());
+                **current = Some(self.clone());
                 true
             }
             _ => false,
@@ -123,17 +130,14 @@ impl Core {
 
     /// Undoes [`install`](Core::install).
     pub fn uninstall(self: &Rc<Core>) {
-        // At the end of a thread the pointer may be gone before the runtime.
-        let _gone = CURRENT.try_with(|current| current.take());
+        drop(replace_current(None));
     }
 
     /// Makes this the core of its thread until the guard goes. Then the one before is again, so that several cores may
     /// take turns on one thread.
     #[must_use = "it is the current one for as long as the guard lives"]
     pub fn enter(self: &Rc<Core>) -> Here {
-        // At the end of a thread the pointer may be gone before the runtime.
-        let previous = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
-        Here { previous, _tasks: Tasks::enter(&self.tasks) }
+        Here { previous: replace_current(Some(self.clone())), _tasks: Tasks::enter(&self.tasks) }
     }
 
     /// # Panics
@@ -153,16 +157,18 @@ impl Core {
     /// The driver's: it is unusable then.
     pub fn wait(&self, park: Park) -> io::Result<()> {
         let mut late = self.late.take();
+        let tasks = &*self.tasks;
         let waited = {
             let mut flights = self.ops.flights.borrow_mut();
             let Flights { slots, driver } = &mut *flights;
             driver.wait(park, |event| match slots.deliver(event) {
                 // A task of our own is queued, not run: nothing foreign in that.
-                Consequence::Wake(waiter @ Notify::Task(_)) => self.tasks.notify(waiter),
+                Consequence::WakeTask(task) => tasks.wake_by_id(task),
                 Consequence::Nothing => {}
                 other => late.push(other),
             })
         };
+        self.ops.look_what_is_due();
         if !late.is_empty() {
             self.act_on(&mut late);
         }
@@ -174,6 +180,7 @@ impl Core {
     fn act_on(&self, late: &mut Vec<Consequence>) {
         for consequence in late.drain(..) {
             match consequence {
+                Consequence::WakeTask(task) => self.tasks.wake_by_id(task),
                 Consequence::Wake(waiter) => self.tasks.notify(waiter),
                 Consequence::Abandon(held, proof) => self.ops.abandon(held, proof),
                 Consequence::Drop(reply) => drop(reply),
@@ -186,7 +193,7 @@ impl Core {
     /// Whether the kernel should hear of what is queued before more tasks run.
     #[inline]
     pub fn is_due(&self) -> bool {
-        self.ops.flights.borrow().driver.is_due()
+        self.ops.is_due.get()
     }
 
     pub fn now(&self) -> Instant {
@@ -269,7 +276,7 @@ fn no_runtime() -> ! {
 
 #[inline]
 fn with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> R {
-    CURRENT.with(|current| match &*current.borrow() {
+    CURRENT.with(|current| match &**current.borrow() {
         Some(core) => act(core),
         None => no_runtime(),
     })
@@ -277,7 +284,7 @@ fn with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> R {
 
 /// For what is dropped anywhere, also where the runtime is gone: then its ops have ended with it.
 fn try_with<R>(act: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(act)).ok().flatten()
+    CURRENT.with(|current| current.try_borrow().ok()?.as_ref().map(act))
 }
 
 #[inline]

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use crate::inflight::held::Lent;
+use crate::inflight::held::{Lent, Loan};
 use crate::inflight::slots::{Event, Key};
 use crate::op::{Answered, Request};
 
@@ -60,9 +60,25 @@ pub(crate) struct Counters {
 }
 
 impl Driver {
+    /// Takes a request. Whether so much is queued now that the kernel should hear of it before more tasks run.
     // Where an op starts, the compiler knows its kind of request: inlined, one arm is left of each match down to the SQE.
     #[inline(always)]
-    pub fn start(&mut self, lent: Lent) {
+    pub fn start(&mut self, key: Key, loan: Loan) -> bool {
+        // Not one of four: the one that matters is asked for first.
+        match self {
+            Driver::Ring(ring) => {
+                ring.start(loan.under(key));
+                ring.is_due()
+            }
+            others => {
+                others.start_otherwise(loan.under(key));
+                false
+            }
+        }
+    }
+
+    #[cold]
+    fn start_otherwise(&mut self, lent: Lent) {
         match self {
             Driver::Ring(ring) => ring.start(lent),
             Driver::Fallback(fallback) => fallback.start(lent),

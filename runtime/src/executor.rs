@@ -137,7 +137,7 @@ fn run_tasks<T>(core: &Core, polls_max: u32, root: &mut dyn FnMut() -> Poll<T>) 
             break;
         }
         left -= 1;
-        if left % POLLS_PER_CLOCK == 0 {
+        if left.is_multiple_of(POLLS_PER_CLOCK) {
             // The driver's clock: a simulated world must not depend on how fast this machine is.
             let now = core.now();
             if now.duration_since(*began.get_or_insert(now)) > TURN_MAX {

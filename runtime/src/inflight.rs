@@ -93,11 +93,12 @@ impl<T: Op> Submit<T> {
             self.flight = None;
             return Poll::Ready(output);
         }
-        let op = self.op.take().expect("an op is not polled again after its reply was taken");
-        if let Err(refused) = op.check() {
-            return Poll::Ready(settle(op, Err(refused)));
+        if let Some(Err(refused)) = self.op.as_ref().map(T::check) {
+            return Poll::Ready(settle(self.op.take().expect("it was refused"), Err(refused)));
         }
-        self.flight = Some(core::start(op, waker));
+        let op = self.op.take().expect("an op is not polled again after its reply was taken");
+        // There was none to drop, which the compiler does not see.
+        std::mem::forget(self.flight.replace(core::start(op, waker)));
         Poll::Pending
     }
 }
@@ -107,7 +108,12 @@ impl<T: Op> Future for Submit<T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T::Output> {
-        self.get_mut().poll_with(context.waker(), T::finish)
+        // Inlined where a count came, of which little is left then.
+        self.get_mut().poll_with(
+            context.waker(),
+            #[inline(always)]
+            |op, reply| op.finish(reply),
+        )
     }
 }
 

@@ -261,11 +261,11 @@ impl Reply {
     /// # Errors
     ///
     /// [`InvalidData`](io::ErrorKind::InvalidData) if a descriptor came back: the request asked for one.
-    #[inline]
+    #[inline(always)]
     pub fn count(self) -> io::Result<usize> {
         match self {
             Reply::Count(count) => Ok(count),
-            Reply::Fd(fd) => Err(mistyped(&format!("descriptor {fd:?}"), "a count")),
+            Reply::Fd(fd) => Err(no_count(fd)),
             Reply::Pair(pair) => Err(mistyped(&format!("descriptors {pair:?}"), "a count")),
         }
     }
@@ -299,6 +299,11 @@ impl Reply {
 }
 
 #[cold]
+fn no_count(fd: Fd) -> io::Error {
+    mistyped(&format!("descriptor {fd:?}"), "a count")
+}
+
+#[cold]
 fn mistyped(got: &str, wanted: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the reply is {got} where the op wants {wanted}"))
 }
@@ -329,23 +334,25 @@ pub(crate) fn len_asked(len: usize) -> u32 {
 }
 
 /// Refuses an offset that the kernel would take for something else.
+#[inline]
 pub(crate) fn check_offset(offset: u64) -> io::Result<()> {
-    if offset > OFFSET_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("offset {offset} is beyond the largest file offset, {OFFSET_MAX}"),
-        ));
-    }
-    Ok(())
+    if offset > OFFSET_MAX { Err(beyond_offsets(offset)) } else { Ok(()) }
+}
+
+#[cold]
+fn beyond_offsets(offset: u64) -> io::Error {
+    let why = format!("offset {offset} is beyond the largest file offset, {OFFSET_MAX}");
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 /// Refuses a read into nothing: its 0 would look like the end of the file.
+#[inline]
 pub(crate) fn check_room(len: usize) -> io::Result<()> {
-    if len == 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the buffer is empty: reading fills up to a buffer's length, not its capacity",
-        ));
-    }
-    Ok(())
+    if len == 0 { Err(no_room()) } else { Ok(()) }
+}
+
+#[cold]
+fn no_room() -> io::Error {
+    let why = "the buffer is empty: reading fills up to a buffer's length, not its capacity";
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }

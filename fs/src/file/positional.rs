@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::File;
 use super::bounce::Bounce;
-use super::transfer::{Reading, Writing, tended};
+use super::transfer::{Reading, Tended, Writing, tended};
 use super::turns::Turn;
 
 impl File {
@@ -83,9 +83,10 @@ impl File {
     /// assert!(buf[..n].starts_with(b"[package]"));
     /// # Ok(()) }
     /// ```
+    // Not an async fn: its op is made where its future lies, and not moved there.
     #[inline]
-    pub async fn read_at_owned<B: IoBufMut>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
-        self.read_given(buf, Position::At(offset), None).await
+    pub fn read_at_owned<B: IoBufMut>(&self, buf: B, offset: u64) -> impl Future<Output = BufResult<usize, B>> {
+        self.read_given(buf, Position::At(offset), None)
     }
 
     /// Fills `buf`, starting `offset` bytes into the file. The cursor stays where it is.
@@ -341,13 +342,14 @@ impl File {
     }
 
     /// Reads into a given buffer: by the ring, where reads of many tasks share one system call.
-    pub(super) async fn read_given<B: IoBufMut>(
+    #[inline]
+    pub(super) fn read_given<B: IoBufMut>(
         &self,
         buf: B,
         position: Position,
         turn: Option<Turn>,
-    ) -> BufResult<usize, B> {
-        tended(&self.description, self.reading(buf, position, turn)).await
+    ) -> Tended<'_, Reading<B>> {
+        tended(&self.description, self.reading(buf, position, turn))
     }
 
     /// Writes from a given buffer, after what was dropped.
@@ -407,6 +409,7 @@ impl File {
         Ok(((), buf))
     }
 
+    #[inline]
     fn reading<B: IoBufMut>(&self, buf: B, position: Position, turn: Option<Turn>) -> Reading<B> {
         let read = Read { fd: self.fd.clone(), buf, position };
         Reading { read, description: self.description.clone(), turn }

@@ -108,7 +108,7 @@ impl<B: IoBufMut> Op for Reading<B> {
         self.read.request()
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
         self.read.finish(reply)
     }

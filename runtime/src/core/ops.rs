@@ -3,7 +3,7 @@
 //! A future has a [`Flight`], which keeps this and nothing else of the core: a future that is forgotten, or lives longer than
 //! its runtime, keeps memory, but neither a ring open nor a descriptor, since the driver is closed with the runtime.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -21,6 +21,8 @@ pub(super) struct Ops {
     /// Of the core, for whoever reads a dump.
     index: usize,
     pub cells: Cells,
+    /// What the driver said last: asked after each poll, it is a flag.
+    pub is_due: Cell<bool>,
     pub flights: RefCell<Flights>,
 }
 
@@ -50,7 +52,12 @@ pub(crate) enum Next<T> {
 
 impl Ops {
     pub fn new(index: usize, driver: Driver) -> Ops {
-        Ops { index, cells: Cells::new(), flights: RefCell::new(Flights { slots: Slots::new(), driver }) }
+        Ops {
+            index,
+            cells: Cells::new(),
+            is_due: Cell::new(false),
+            flights: RefCell::new(Flights { slots: Slots::new(), driver }),
+        }
     }
 
     #[inline]
@@ -60,7 +67,9 @@ impl Ops {
         let (held, loan) = Held::place(op, &self.cells);
         let mut flights = self.flights.borrow_mut();
         let key = flights.slots.insert(held, waiter);
-        flights.driver.start(loan.under(key));
+        if flights.driver.start(key, loan) {
+            self.is_due.set(true);
+        }
         drop(flights);
         Flight { key, ops: self }
     }
@@ -69,28 +78,30 @@ impl Ops {
         let (held, loan) = Held::place(op, &self.cells);
         let mut flights = self.flights.borrow_mut();
         let key = flights.slots.insert_stream(held, loan.replies());
-        flights.driver.start(loan.under(key));
+        if flights.driver.start(key, loan) {
+            self.is_due.set(true);
+        }
         drop(flights);
         Flight { key, ops: self }
     }
 
     /// Remembers the newest waker, if it is another one than before.
     fn wait_as(&self, key: Key, waker: &Waker) {
-        let known = match self.flights.borrow_mut().slots.waiter(key) {
-            Some(waiter) => waiter.will_wake(waker),
-            None => true,
-        };
+        let known = self.flights.borrow_mut().slots.will_wake(key, waker);
         if !known {
-            let mut waiter = Notify::of(waker);
-            if let Some(place) = self.flights.borrow_mut().slots.waiter(key) {
-                std::mem::swap(place, &mut waiter);
-            }
-            drop(waiter);
+            let newest = Notify::of(waker);
+            let before = self.flights.borrow_mut().slots.set_waiter(key, newest);
+            drop(before);
         }
     }
 
     pub fn cancel(&self, key: Key) {
         self.flights.borrow_mut().driver.cancel(key);
+        self.look_what_is_due();
+    }
+
+    pub fn look_what_is_due(&self) {
+        self.is_due.set(self.flights.borrow().driver.is_due());
     }
 
     pub fn orphan(&self, key: Key) {
@@ -98,6 +109,7 @@ impl Ops {
         let (orphan, waiter) = flights.slots.orphan(key);
         if let Orphan::Cancel = orphan {
             flights.driver.cancel(key);
+            self.is_due.set(flights.driver.is_due());
         }
         drop(flights);
         if let Orphan::Answered(held, proof, items) = orphan {

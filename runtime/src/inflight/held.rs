@@ -45,7 +45,7 @@ struct OpCell<T> {
 struct Head {
     kind: &'static Kind,
     yields: Yields,
-    /// A driver's answer, from its arrival until the op is taken. The kernel's is a number, and travels in the [`Proof`].
+    /// A driver's answer, from its arrival until the op is taken, to which the [`Proof`] points.
     answered: Option<Answered>,
 }
 
@@ -108,12 +108,12 @@ impl Held {
     #[inline]
     pub fn accept(&mut self, answer: Answer) -> Proof {
         match answer.0 {
-            Source::Kernel(result) => Proof(result),
+            Source::Kernel(result) => Proof(Place::Here(result)),
             Source::Driver(cell, answered) => {
                 assert!(cell == self.identity(), "the answer to another op");
                 // SAFETY: the head lies beside the op, whose borrow does not cover it; `&mut self` has the cell.
                 unsafe { (*self.head.as_ptr()).answered = Some(answered) };
-                Proof(0)
+                Proof(Place::InItsCell)
             }
         }
     }
@@ -128,20 +128,51 @@ impl Held {
         // One address nearly always; another crate may have a copy of the constant, so the type decides.
         let is_kind = std::ptr::eq(self.kind(), const { &T::KIND }) || self.kind().op == TypeId::of::<T>();
         assert!(is_kind, "an op is taken as one of another type");
-        let (yields, answered) = (self.yields(), self.take_answered());
+        // The common case stands alone, so that the compiler can join it with what `settle` does with a count.
+        match (proof.0, self.yields()) {
+            (Place::Here(result @ 0..), Yields::Count) => {
+                // SAFETY: the op is a `T` (checked above), and there was a proof.
+                let op = unsafe { self.take_op(cells) };
+                settle(op, Ok(Reply::Count(result.unsigned_abs() as usize)))
+            }
+            // SAFETY: as above.
+            (place, _) => unsafe { self.settle_otherwise(place, cells, settle) },
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The op is a `T`, and there was a proof that its last reply came, which is at this place.
+    #[inline(never)]
+    unsafe fn settle_otherwise<T: Op, R>(
+        self,
+        place: Place,
+        cells: &Cells,
+        settle: impl FnOnce(T, io::Result<Reply>) -> R,
+    ) -> R {
+        let yields = self.yields();
+        let came = match place {
+            Place::Here(result) => Came::Kernel(result),
+            Place::InItsCell => Came::Driver(self.take_answered()),
+        };
+        // SAFETY: as the caller's.
+        let op = unsafe { self.take_op(cells) };
+        settle(op, came.typed(yields))
+    }
+
+    /// # Safety
+    ///
+    /// The op is a `T`, and there was a proof that its last reply came.
+    #[inline]
+    unsafe fn take_op<T: Op>(self, cells: &Cells) -> T {
         let cell = self.head.cast::<OpCell<T>>();
-        // SAFETY: `read` wants an initialised, aligned op that is not used again. It was placed as this type (checked
-        // above). The proof says that the request is gone and the kernel is done; `self` is consumed, and its cell goes
-        // back to the free list as plain bytes.
+        // SAFETY: `read` wants an initialised, aligned op that is not used again. It was placed as this type. The proof said
+        // that the request is gone and the kernel is done; `self` is consumed, and its cell goes back to the free list as
+        // plain bytes.
         let op = unsafe { (&raw const (*cell.as_ptr()).op).read() };
         // SAFETY: `give` wants an unused block that `take` gave: `place` took it with this layout, and the op has left it.
         unsafe { cells.give(cell.cast(), Layout::new::<OpCell<T>>()) };
-        // The common case stands alone, so that the compiler can join it with what `settle` does with a count.
-        match (answered, yields) {
-            (None, Yields::Count) if proof.0 >= 0 => settle(op, Ok(Reply::Count(proof.0.unsigned_abs() as usize))),
-            (None, _) => settle(op, kernel_reply(proof.0, yields)),
-            (Some(answered), _) => settle(op, answered.map_err(io::Error::from)),
-        }
+        op
     }
 
     /// Lets the op deal with an answer nobody waits for. Runs foreign code: nothing of the core may be borrowed.
@@ -152,9 +183,9 @@ impl Held {
     }
 
     #[inline]
-    fn take_answered(&self) -> Option<Answered> {
+    fn take_answered(&self) -> Answered {
         // SAFETY: as in `accept`; the borrow ends at once.
-        unsafe { (*self.head.as_ptr()).answered.take() }
+        unsafe { (*self.head.as_ptr()).answered.take() }.expect("the proof says that it is there")
     }
 
     #[inline]
@@ -281,10 +312,19 @@ impl Answer {
     }
 }
 
-/// That an op's last reply came: its [`Held`] opens to this. Carries the kernel's number.
+/// That an op's last reply came: its [`Held`] opens to this. Made by [`Held::accept`] alone.
 #[must_use = "without its proof an op leaks"]
 #[derive(Debug)]
-pub(crate) struct Proof(i32);
+pub(crate) struct Proof(Place);
+
+/// Where the reply is.
+#[derive(Debug)]
+enum Place {
+    /// Here: the kernel's number.
+    Here(i32),
+    /// In the op's cell: a driver's answer.
+    InItsCell,
+}
 
 /// A reply that is not the last.
 #[derive(Debug)]
@@ -298,8 +338,12 @@ pub(crate) enum Came {
 impl Came {
     /// As an item of the stream whose op is still in the kernel's hands.
     pub fn item(self, held: &Held) -> io::Result<Reply> {
+        self.typed(held.yields())
+    }
+
+    fn typed(self, yields: Yields) -> io::Result<Reply> {
         match self {
-            Came::Kernel(result) => kernel_reply(result, held.yields()),
+            Came::Kernel(result) => kernel_reply(result, yields),
             Came::Driver(answered) => answered.map_err(io::Error::from),
         }
     }

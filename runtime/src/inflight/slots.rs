@@ -19,11 +19,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::task::Waker;
 
 use super::held::{Answer, Came, Held, Proof};
 use crate::op::ready::SEVERAL;
 use crate::op::{OnDrop, Replies, Reply};
-use crate::task::Notify;
+use crate::task::{Notify, TaskId};
 
 /// Names a slot, and its use: replies to an earlier use find nobody.
 ///
@@ -78,6 +79,8 @@ pub(crate) enum Event {
 /// What a reply asks for, once the core's state is free again.
 #[must_use]
 pub(crate) enum Consequence {
+    /// Wake a task of this core: by far the most common.
+    WakeTask(TaskId),
     /// Wake who waits.
     Wake(Notify),
     /// Nobody waits: the op deals with it.
@@ -123,8 +126,12 @@ struct Slot {
 enum State {
     /// Where the next free slot is.
     Free(u32),
-    Waiting(Notify),
-    Done(Proof),
+    /// For a task of this core: by far the most common.
+    Waiting(TaskId),
+    /// For anybody else.
+    WaitingElse(Waker),
+    /// `None` only while it is taken.
+    Done(Option<Proof>),
     Orphaned,
     Streaming(Box<Stream>),
 }
@@ -185,7 +192,6 @@ impl Stream {
 pub(crate) struct Slots {
     slots: Vec<Slot>,
     first_free: u32,
-    len: usize,
     generation: u32,
 }
 
@@ -194,18 +200,18 @@ const NONE: u32 = u32::MAX;
 
 impl Slots {
     pub fn new() -> Slots {
-        Slots { slots: Vec::new(), first_free: NONE, len: 0, generation: 0 }
+        Slots { slots: Vec::new(), first_free: NONE, generation: 0 }
     }
 
-    /// How many ops have not had their last reply, or had it and nobody took it.
+    /// How many ops have not had their last reply, or had it and nobody took it. Looks at each slot.
     pub fn len(&self) -> usize {
-        self.len
+        self.in_use().count()
     }
 
     /// Takes an op in: somebody waits for its one reply.
     #[inline]
     pub fn insert(&mut self, held: Held, waiter: Notify) -> Key {
-        self.insert_as(held, State::Waiting(waiter))
+        self.insert_as(held, State::waiting(waiter))
     }
 
     /// Takes an op in that has many replies.
@@ -228,7 +234,6 @@ impl Slots {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let generation = self.generation;
         let index = self.first_free;
-        self.len += 1;
         match self.slots.get_mut(index as usize) {
             Some(slot) => {
                 if let State::Free(next) = slot.state {
@@ -262,7 +267,6 @@ impl Slots {
     fn remove(&mut self, key: Key) -> (State, Held) {
         let slot = &mut self.slots[key.index()];
         slot.generation = 0;
-        self.len -= 1;
         let state = std::mem::replace(&mut slot.state, State::Free(self.first_free));
         self.first_free = key.index() as u32;
         (state, slot.held.take().expect("a slot in use holds an op"))
@@ -280,11 +284,11 @@ impl Slots {
     #[inline]
     fn deliver_last(&mut self, key: Key, answer: Answer) -> Consequence {
         if let Some(Slot { state, held: Some(held), .. }) = self.get(key)
-            && let State::Waiting(Notify::Task(task)) = *state
+            && let State::Waiting(task) = *state
         {
-            // By far the most common. There is nothing in the old state to drop, which the compiler does not see.
-            std::mem::forget(std::mem::replace(state, State::Done(held.accept(answer))));
-            return Consequence::Wake(Notify::Task(task));
+            // There is nothing in the old state to drop, which the compiler does not see.
+            std::mem::forget(std::mem::replace(state, State::Done(Some(held.accept(answer)))));
+            return Consequence::WakeTask(task);
         }
         self.deliver_last_otherwise(key, answer)
     }
@@ -297,10 +301,9 @@ impl Slots {
         };
         let proof = held.accept(answer);
         match state {
-            State::Waiting(_) => match std::mem::replace(state, State::Done(proof)) {
-                State::Waiting(waiter) => Consequence::Wake(waiter),
-                _ => unreachable!("it was waiting"),
-            },
+            State::Waiting(_) | State::WaitingElse(_) => std::mem::replace(state, State::Done(Some(proof)))
+                .into_waiter()
+                .map_or(Consequence::Nothing, Consequence::Wake),
             State::Orphaned => Consequence::Abandon(self.remove(key).1, proof),
             State::Streaming(stream) => {
                 stream.last = Some(proof);
@@ -328,7 +331,9 @@ impl Slots {
                     None => Consequence::Nothing,
                 }
             }
-            State::Waiting(_) | State::Done(_) | State::Orphaned | State::Free(_) => Consequence::Drop(item),
+            State::Waiting(_) | State::WaitingElse(_) | State::Done(_) | State::Orphaned | State::Free(_) => {
+                Consequence::Drop(item)
+            }
         }
     }
 
@@ -340,24 +345,32 @@ impl Slots {
     #[inline]
     pub fn poll(&mut self, key: Key) -> Option<(Held, Proof)> {
         let first_free = self.first_free;
-        let Some(slot) = self.get(key) else { panic!("an op of a runtime that has ended is polled") };
-        if !matches!(slot.state, State::Done(_)) {
-            return None;
-        }
-        // As `remove`, which the compiler makes more of than there is.
-        let state = std::mem::replace(&mut slot.state, State::Free(first_free));
+        let Some(slot) = self.get(key) else { ended() };
+        let State::Done(proof) = &mut slot.state else { return None };
+        let (Some(proof), Some(held)) = (proof.take(), slot.held.take()) else { unreachable!("it was done") };
+        // As `remove`, of which the compiler makes more than there is: nothing is left in the old state to drop.
+        std::mem::forget(std::mem::replace(&mut slot.state, State::Free(first_free)));
         slot.generation = 0;
-        let (State::Done(proof), Some(held)) = (state, slot.held.take()) else { unreachable!("it was done") };
         self.first_free = key.index() as u32;
-        self.len -= 1;
         Some((held, proof))
     }
 
-    /// Who waits for the reply, to compare and replace. `None` when nobody can.
-    pub fn waiter(&mut self, key: Key) -> Option<&mut Notify> {
-        match &mut self.get(key)?.state {
-            State::Waiting(waiter) => Some(waiter),
-            State::Done(_) | State::Orphaned | State::Streaming(_) | State::Free(_) => None,
+    /// Whether it is `waker`'s wake that the reply will bring, or nobody's.
+    pub fn will_wake(&mut self, key: Key, waker: &Waker) -> bool {
+        match self.get(key).map(|slot| &slot.state) {
+            Some(State::Waiting(task)) => Notify::Task(*task).will_wake(waker),
+            Some(State::WaitingElse(kept)) => kept.will_wake(waker),
+            _ => true,
+        }
+    }
+
+    /// Remembers who waits for the reply, and hands out who did so before.
+    pub fn set_waiter(&mut self, key: Key, waiter: Notify) -> Option<Notify> {
+        match self.get(key).map(|slot| &mut slot.state) {
+            Some(state @ (State::Waiting(_) | State::WaitingElse(_))) => {
+                std::mem::replace(state, State::waiting(waiter)).into_waiter()
+            }
+            _ => Some(waiter),
         }
     }
 
@@ -387,7 +400,7 @@ impl Slots {
         let Some(slot) = self.get(key) else { return (Orphan::Gone, None) };
         if slot.is_answered() {
             return match self.remove(key) {
-                (State::Done(proof), held) => (Orphan::Answered(held, proof, VecDeque::new()), None),
+                (State::Done(Some(proof)), held) => (Orphan::Answered(held, proof, VecDeque::new()), None),
                 (State::Streaming(stream), held) => match stream.last {
                     Some(proof) => (Orphan::Answered(held, proof, stream.items), stream.reader),
                     None => unreachable!("it had its last reply"),
@@ -400,7 +413,7 @@ impl Slots {
             Some(OnDrop::Cancel) | None => Orphan::Cancel,
         };
         match std::mem::replace(&mut slot.state, State::Orphaned) {
-            State::Waiting(waiter) => (orphan, Some(waiter)),
+            waiting @ (State::Waiting(_) | State::WaitingElse(_)) => (orphan, waiting.into_waiter()),
             State::Streaming(stream) => {
                 // Items that nobody took close what they brought; that is our own code, not a foreign Drop.
                 drop(stream.items);
@@ -424,7 +437,7 @@ impl Slots {
     pub fn describe(&self) -> Vec<String> {
         let line = |(key, slot, held): (Key, &Slot, &Held)| {
             let state = match &slot.state {
-                State::Waiting(_) => "waiting",
+                State::Waiting(_) | State::WaitingElse(_) => "waiting",
                 State::Done(_) => "done, not read",
                 State::Orphaned => "orphaned",
                 State::Streaming(_) => "streaming",
@@ -443,12 +456,35 @@ impl Slots {
     }
 }
 
+impl State {
+    #[inline]
+    fn waiting(waiter: Notify) -> State {
+        match waiter {
+            Notify::Task(task) => State::Waiting(task),
+            Notify::Waker(waker) => State::WaitingElse(waker),
+        }
+    }
+
+    fn into_waiter(self) -> Option<Notify> {
+        match self {
+            State::Waiting(task) => Some(Notify::Task(task)),
+            State::WaitingElse(waker) => Some(Notify::Waker(waker)),
+            State::Free(_) | State::Done(_) | State::Orphaned | State::Streaming(_) => None,
+        }
+    }
+}
+
+#[cold]
+fn ended() -> ! {
+    panic!("an op of a runtime that has ended is polled")
+}
+
 impl Slot {
     fn is_answered(&self) -> bool {
         match &self.state {
             State::Done(_) => true,
             State::Streaming(stream) => stream.last.is_some(),
-            State::Waiting(_) | State::Orphaned | State::Free(_) => false,
+            State::Waiting(_) | State::WaitingElse(_) | State::Orphaned | State::Free(_) => false,
         }
     }
 }

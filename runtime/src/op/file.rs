@@ -34,6 +34,7 @@ impl Position {
         }
     }
 
+    #[inline]
     pub(crate) fn check(self) -> io::Result<()> {
         match self {
             Position::At(offset) => check_offset(offset),
@@ -260,7 +261,7 @@ impl<B: IoBufMut> Op for Read<B> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
         with_buf(reply.and_then(Reply::count), self.buf)
     }
@@ -302,7 +303,7 @@ impl<B: IoBuf> Op for Write<B> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
         with_buf(reply.and_then(Reply::count), self.buf)
     }
