@@ -4,7 +4,7 @@
 //!  lent:   parked bytes ─► try the socket ─► nothing there: wait on the handle's poll ─► try again
 //!  owned:  parked bytes ─► an op that carries the turn ─► the reply
 //!                                 └ its future is dropped: cancelled; what it had received all the same is parked
-//!          without a ring: as lent
+//!          without a ring, or alone on its core for a while: as lent
 //! ```
 //!
 //! Nothing is lost by dropping a future. The poll consumes nothing, and an op whose future is gone keeps the turn until
@@ -35,8 +35,13 @@ pub(crate) struct Inbound {
     failed: Cell<Option<io::Error>>,
     /// The last receive left the socket empty, as far as one can tell: the next need not try before it waits.
     emptied: Cell<bool>,
+    /// How many owned receives in a row found nothing else to do on their core.
+    alone: Cell<u8>,
     pub limit: Limit,
 }
+
+/// So many in a row make it likely that the next is alone, too.
+const ALONE_MIN: u8 = 16;
 
 impl Inbound {
     pub fn new(fd: SharedFd) -> Rc<Line<Inbound>> {
@@ -46,6 +51,7 @@ impl Inbound {
             parked: RefCell::default(),
             failed: Cell::new(None),
             emptied: Cell::new(false),
+            alone: Cell::new(0),
             limit: Limit::default(),
         })
     }
@@ -85,6 +91,15 @@ impl Inbound {
                 Err(error) => self.wait_after(error).await?,
             }
         }
+    }
+
+    /// Whether a receive without an op is cheapest: always where there is no ring, and on one when this connection has been all
+    /// that its core had to do for a while. Then one enter waits for the handle's poll, and the rest are plain calls.
+    #[inline]
+    fn prefers_calls(&self) -> bool {
+        let alone = if call::is_cheaper() { self.alone.get().saturating_add(1) } else { 0 };
+        self.alone.set(alone);
+        alone >= ALONE_MIN || call::ops_are_calls()
     }
 
     async fn wait_after(&self, error: io::Error) -> io::Result<()> {
@@ -199,7 +214,7 @@ impl<B: IoBufMut> Receiving<B> {
             self.filled += *taken.as_ref().unwrap_or(&0);
             return (self, taken);
         }
-        if call::ops_are_calls() {
+        if self.turn.prefers_calls() {
             let mut unread = Unread(&mut self);
             let received = within(deadline, unread.receive()).await.flatten();
             unread.disarm();

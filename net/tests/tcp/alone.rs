@@ -1,9 +1,11 @@
 //! An owned write is one system call where that is cheapest, and an op where ops share one.
 
+use std::pin::pin;
+
 use net::TcpStream;
 use runtime::{metrics, spawn, submit};
 
-use crate::support::pair;
+use crate::support::{pair, poll_once};
 
 /// How many ops the driver is asked for while `body` runs.
 async fn ops(body: impl AsyncFnOnce()) -> u64 {
@@ -53,4 +55,38 @@ async fn without_a_ring_a_write_is_always_a_call() {
         write(&stream).await;
     };
     assert_eq!(ops(two).await, 0);
+}
+
+/// One byte there, received as an owned read does it.
+async fn exchange(from: &TcpStream, to: &TcpStream) {
+    from.write_all(b"x").await.unwrap();
+    let (received, buf) = to.read_owned(vec![0; 8]).await.unwrap();
+    assert_eq!((received, buf[0]), (1, b'x'));
+}
+
+/// Catches: a receive that is never without an op on a ring, one that stays so when others are ready, and one without an op
+/// that loses its byte when it is dropped.
+#[runtime::test(driver = ring)]
+async fn a_connection_that_is_alone_for_a_while_receives_without_ops() {
+    let (near, far) = pair().await;
+    for _warm in 0..20 {
+        exchange(&near, &far).await;
+    }
+    let ten = async || {
+        for _exchange in 0..10 {
+            exchange(&near, &far).await;
+        }
+    };
+    assert_eq!(ops(ten).await, 0, "alone");
+
+    assert!(poll_once(pin!(far.read_owned(vec![0; 8]))).await.is_pending());
+    exchange(&near, &far).await;
+
+    near.write_all(b"x").await.unwrap();
+    let beside_a_ready_task = async || {
+        let ready = spawn(async {});
+        far.read_owned(vec![0; 8]).await.unwrap();
+        ready.await.unwrap();
+    };
+    assert_eq!(ops(beside_a_ready_task).await, 1, "another task is ready");
 }
