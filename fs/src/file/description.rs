@@ -112,12 +112,13 @@ impl Description {
 
     async fn settled(&self, left: impl Fn(Orphans) -> usize) {
         poll_fn(|context| {
-            if left(self.orphans.get()) == 0 {
-                return Poll::Ready(());
-            }
+            // A waker is anybody's: it is cloned before the borrow, and before the last look, since it may end an orphan.
+            let waker = (left(self.orphans.get()) > 0).then(|| context.waker().clone());
+            let Some(waker) = waker.filter(|_| left(self.orphans.get()) > 0) else { return Poll::Ready(()) };
             let mut awaiting = self.awaiting_orphans.borrow_mut();
-            if !awaiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                awaiting.push(context.waker().clone());
+            let is_known = awaiting.iter().any(|known| known.will_wake(&waker));
+            if !is_known {
+                awaiting.push(waker);
             }
             Poll::Pending
         })

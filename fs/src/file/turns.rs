@@ -16,11 +16,18 @@ use super::description::Description;
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     is_taken: Cell<bool>,
-    waiting: RefCell<VecDeque<(Ticket, Waker)>>,
+    waiting: RefCell<VecDeque<Place>>,
     next_ticket: Cell<Ticket>,
 }
 
 type Ticket = u64;
+
+#[derive(Debug)]
+struct Place {
+    ticket: Ticket,
+    /// Who waits, unless it was woken and has not been polled since.
+    waker: Option<Waker>,
+}
 
 /// The right to move the cursor. Dropping it lets the next one move it.
 #[derive(Debug)]
@@ -41,7 +48,7 @@ impl Turns {
 
     /// Takes the turn if nobody has it, and nobody stands before `ticket` in line.
     fn try_take(&self, ticket: Option<Ticket>) -> bool {
-        let front = self.waiting.borrow().front().map(|(front, _)| *front);
+        let front = self.waiting.borrow().front().map(|place| place.ticket);
         if self.is_taken.get() || front.is_some() && front != ticket {
             return false;
         }
@@ -52,28 +59,27 @@ impl Turns {
         true
     }
 
+    // Wakers are anybody's: their clones, wakes and drops may come back here, so none happens while the line is borrowed.
+
     fn leave(&self, ticket: Option<Ticket>) {
         let mut waiting = self.waiting.borrow_mut();
-        if let Some(place) = waiting.iter().position(|(waits, _)| Some(*waits) == ticket) {
-            let gone = waiting.remove(place);
-            drop(waiting);
-            drop(gone);
-        }
+        let gone = waiting.iter().position(|place| Some(place.ticket) == ticket).and_then(|at| waiting.remove(at));
+        drop(waiting);
+        drop(gone);
     }
 
-    /// Takes a place in line, or brings its waker up to date. A place is left when it is called or given up.
-    fn wait(&self, ticket: Option<Ticket>, waker: &Waker) -> Ticket {
-        let waker = waker.clone();
+    /// Takes a place in line, or brings its waker up to date. A place is left when the turn is taken or given up.
+    fn wait(&self, ticket: Option<Ticket>, waker: Waker) -> Ticket {
         let mut waiting = self.waiting.borrow_mut();
-        if let Some((ticket, known)) = waiting.iter_mut().find(|(waits, _)| Some(*waits) == ticket) {
-            let ticket = *ticket;
-            let before = std::mem::replace(known, waker);
+        if let Some(place) = waiting.iter_mut().find(|place| Some(place.ticket) == ticket) {
+            let ticket = place.ticket;
+            let before = place.waker.replace(waker);
             drop(waiting);
             drop(before);
             return ticket;
         }
         let ticket = self.next_ticket.replace(self.next_ticket.get() + 1);
-        waiting.push_back((ticket, waker));
+        waiting.push_back(Place { ticket, waker: Some(waker) });
         ticket
     }
 
@@ -82,7 +88,7 @@ impl Turns {
         if self.is_taken.get() {
             return;
         }
-        let front = self.waiting.borrow().front().map(|(_, waker)| waker.clone());
+        let front = self.waiting.borrow_mut().front_mut().and_then(|place| place.waker.take());
         if let Some(waker) = front {
             waker.wake();
         }
@@ -109,13 +115,27 @@ impl Future for Wait<'_> {
     type Output = Turn;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Turn> {
-        let turns = &self.description.turns;
-        if turns.try_take(self.ticket) {
-            self.ticket = None;
-            return Poll::Ready(Turn(self.description.clone()));
+        if let Some(turn) = self.try_take() {
+            return Poll::Ready(turn);
         }
-        self.ticket = Some(turns.wait(self.ticket, context.waker()));
+        // The clone may come back here, and end the turn of somebody else.
+        let waker = context.waker().clone();
+        if let Some(turn) = self.try_take() {
+            return Poll::Ready(turn);
+        }
+        self.ticket = Some(self.description.turns.wait(self.ticket, waker));
         Poll::Pending
+    }
+}
+
+impl Wait<'_> {
+    #[inline]
+    fn try_take(&mut self) -> Option<Turn> {
+        if !self.description.turns.try_take(self.ticket) {
+            return None;
+        }
+        self.ticket = None;
+        Some(Turn(self.description.clone()))
     }
 }
 

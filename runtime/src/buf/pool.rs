@@ -69,6 +69,35 @@ impl Shelf {
         Some(vec![0; PIECE_LEN + PAGE + PAST_PAGE])
     }
 
+    /// Where in line `ticket` stands; nowhere, when it has been called.
+    fn place_of(&self, ticket: u64) -> Option<usize> {
+        self.waiting.borrow().iter().position(|(waits, _)| *waits == ticket)
+    }
+
+    /// Takes a place in line, or brings its waker up to date.
+    fn wait(&self, ticket: Option<u64>, waker: Waker) -> u64 {
+        let place = ticket.and_then(|ticket| self.place_of(ticket));
+        let mut waiting = self.waiting.borrow_mut();
+        match (ticket, place) {
+            (Some(ticket), Some(place)) => {
+                let before = std::mem::replace(&mut waiting[place].1, waker);
+                drop(waiting);
+                drop(before);
+                ticket
+            }
+            // Who was called and found nothing stands in front, as before.
+            (Some(ticket), None) => {
+                waiting.push_front((ticket, waker));
+                ticket
+            }
+            (None, _) => {
+                let ticket = self.next_ticket.replace(self.next_ticket.get() + 1);
+                waiting.push_back((ticket, waker));
+                ticket
+            }
+        }
+    }
+
     fn wake_next(&self) {
         let next = self.waiting.borrow_mut().pop_front();
         if let Some((_, waker)) = next {
@@ -89,50 +118,43 @@ impl Future for Take {
     type Output = Piece;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Piece> {
-        let mut waiting = self.shelf.waiting.borrow_mut();
-        let place = waiting.iter().position(|(ticket, _)| Some(*ticket) == self.ticket);
-        let is_called = self.ticket.is_some() && place.is_none();
-        if (is_called || waiting.is_empty())
-            && let Some(memory) = self.shelf.try_take()
-        {
-            drop(waiting);
-            self.ticket = None;
-            return Poll::Ready(Piece::new(self.shelf.clone(), memory, self.len));
+        if let Some(piece) = self.try_take() {
+            return Poll::Ready(piece);
         }
-        match place {
-            Some(place) => {
-                let before = std::mem::replace(&mut waiting[place].1, context.waker().clone());
-                drop(waiting);
-                drop(before);
-            }
-            None => {
-                let ticket =
-                    self.ticket.unwrap_or_else(|| self.shelf.next_ticket.replace(self.shelf.next_ticket.get() + 1));
-                // Who was called and found nothing stands in front, as before.
-                if is_called {
-                    waiting.push_front((ticket, context.waker().clone()));
-                } else {
-                    waiting.push_back((ticket, context.waker().clone()));
-                }
-                drop(waiting);
-                self.ticket = Some(ticket);
-            }
+        // A waker is anybody's, and cloning it may come back here: with a piece, perhaps.
+        let waker = context.waker().clone();
+        if let Some(piece) = self.try_take() {
+            return Poll::Ready(piece);
         }
+        self.ticket = Some(self.shelf.wait(self.ticket, waker));
         Poll::Pending
+    }
+}
+
+impl Take {
+    /// Takes a piece if it is our turn and there is one.
+    fn try_take(&mut self) -> Option<Piece> {
+        let is_our_turn = match self.ticket {
+            Some(ticket) => self.shelf.place_of(ticket).is_none(),
+            None => self.shelf.waiting.borrow().is_empty(),
+        };
+        let memory = if is_our_turn { self.shelf.try_take()? } else { return None };
+        self.ticket = None;
+        Some(Piece::new(self.shelf.clone(), memory, self.len))
     }
 }
 
 impl Drop for Take {
     fn drop(&mut self) {
-        let Some(mine) = self.ticket else { return };
-        let mut waiting = self.shelf.waiting.borrow_mut();
-        let before = waiting.len();
-        waiting.retain(|(ticket, _)| *ticket != mine);
-        let was_called = waiting.len() == before;
-        drop(waiting);
-        // The piece that we were called for is the next one's.
-        if was_called {
-            self.shelf.wake_next();
+        let Some(ticket) = self.ticket else { return };
+        match self.shelf.place_of(ticket) {
+            Some(place) => {
+                let gone = self.shelf.waiting.borrow_mut().remove(place);
+                // The waker goes outside of the borrow: its drop may come back here.
+                drop(gone);
+            }
+            // The piece that we were called for is the next one's.
+            None => self.shelf.wake_next(),
         }
     }
 }
@@ -191,4 +213,48 @@ impl Drop for Piece {
 /// Dropping the future gives up the place in line.
 pub fn piece(len: usize) -> impl Future<Output = Piece> {
     crate::core::take_buffer(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    thread_local! {
+        static HELD: RefCell<Option<Piece>> = const { RefCell::new(None) };
+    }
+
+    struct GivesBack;
+
+    impl Wake for GivesBack {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for GivesBack {
+        fn drop(&mut self) {
+            let held = HELD.take();
+            drop(held);
+        }
+    }
+
+    /// Dropping a waker may run anything: here it gives back the piece that the line waits for.
+    /// Catches: a place that is dropped while the line is borrowed.
+    #[test]
+    fn a_waker_may_come_back_to_the_line_when_its_place_goes() {
+        let buffers = Buffers::new(1);
+        let mut first = Box::pin(buffers.take(10));
+        let Poll::Ready(piece) = first.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("there is a piece, and nobody waits");
+        };
+        HELD.set(Some(piece));
+        let mut waits = Box::pin(buffers.take(10));
+        let waker = Waker::from(Arc::new(GivesBack));
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+
+        drop(waits);
+        assert_eq!(buffers.taken(), 0, "the drop gave the piece back");
+    }
 }
