@@ -6,6 +6,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use runtime::op::Nop;
 
@@ -20,6 +21,7 @@ use folder::Folder;
 on_real_kernels! {
     a_dropped_read_leaves_the_cursor_where_it_was,
     what_a_dropped_read_took_from_a_pipe_goes_to_the_next,
+    what_a_dropped_read_took_from_an_eventfd_goes_to_the_next,
     a_dropped_write_goes_out_whole_and_before_the_next,
     a_dropped_write_never_overwrites_a_later_one,
     a_dropped_write_at_the_cursor_is_before_its_clones_next,
@@ -85,6 +87,21 @@ async fn what_a_dropped_read_took_from_a_pipe_goes_to_the_next() {
     }
     drop(writer);
     assert_eq!(file.read(&mut [0; 4]).await.unwrap(), 0);
+}
+
+/// Its lseek(2) succeeds and does nothing, as that of a timerfd, a signalfd and an inotify.
+/// Catches: an `abandon` that believes a seek that moved nothing.
+async fn what_a_dropped_read_took_from_an_eventfd_goes_to_the_next() {
+    let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    let file = fs::File::from(event.try_clone().unwrap());
+    for round in 1..=100_u64 {
+        rustix::io::write(&event, &round.to_ne_bytes()).unwrap();
+        assert!(begin_and_drop(file.read_owned([0; 8])).await.is_none());
+        nothing_in_flight().await;
+        let next = runtime::time::timeout(Duration::from_secs(10), file.read_owned([0; 8])).await;
+        let (n, count) = next.expect("what was read is lost").unwrap();
+        assert_eq!((n, u64::from_ne_bytes(count)), (8, round));
+    }
 }
 
 /// Lent and given, at the cursor.

@@ -157,10 +157,8 @@ impl Description {
 
     /// A dropped read took `bytes` from the cursor: the next reader must find them there.
     pub fn put_back(&self, fd: &SharedFd, bytes: &[u8]) {
-        let back = -i64::try_from(bytes.len()).expect("a transfer is shorter than 2 GiB");
-        let undone = fd.os().map(|fd| rustix::fs::seek(fd, SeekFrom::Current(back)));
         // A pipe has no cursor, and a simulated kernel none that could be set.
-        if !matches!(undone, Ok(Ok(_))) {
+        if !matches!(sought_back(fd, bytes.len() as u64), Ok(true)) {
             self.parked.borrow_mut().extend(bytes);
         }
     }
@@ -178,4 +176,13 @@ impl Description {
     pub fn has_parked(&self) -> bool {
         !self.parked.borrow().is_empty()
     }
+}
+
+/// Moves the cursor back by `len`. `false`: it stays, as that of an eventfd, a timerfd or an inotify does, whose lseek(2) succeeds
+/// and does nothing.
+fn sought_back(fd: &SharedFd, len: u64) -> io::Result<bool> {
+    let fd = fd.os()?;
+    let before = rustix::fs::seek(fd, SeekFrom::Current(0))?;
+    let Some(wanted) = before.checked_sub(len) else { return Ok(false) };
+    Ok(rustix::fs::seek(fd, SeekFrom::Start(wanted))? == wanted && wanted != before)
 }
