@@ -1,15 +1,15 @@
 //! Ops and requests: who owns what the kernel touches, what is asked, what comes back.
 //!
-//! An [`Op`] owns everything that the kernel will read or write: buffers, paths, addresses. Its [`Request`] borrows from
-//! it, so the compiler checks that each pointer the kernel gets lives in the op. A driver services the request, and the
+//! An [`Op`] owns everything that the kernel will read or write: buffers, paths, addresses. Its [`Request`] borrows
+//! from it, so the compiler checks that each pointer the kernel gets lives in the op. A driver services the request, and the
 //! op's [`finish`](Op::finish) turns the [`Reply`] into what the caller wanted.
 //!
 //! The flags that ops name are rustix's types, which stand beside the ops under the same names
 //! ([`socket::RecvFlags`], [`path::OFlags`], …): who uses them needs no rustix of the same version.
 //!
 //! **To add an op**, open the file of its family. There stand, top to bottom: the struct that owns, what it asks, how a
-//! ring is asked (`sqe`), and which plain syscall does the same (`call`). The matches are exhaustive: the compiler names
-//! what is missing.
+//! ring is asked (`sqe`), and which plain syscall does the same (`call`). The matches are exhaustive: the compiler
+//! names what is missing.
 
 use std::io;
 
@@ -33,6 +33,60 @@ pub const OFFSET_MAX: u64 = 0x7fff_ffff_ffff_ffff;
 /// Something that the kernel is asked to do, and all it needs for that.
 ///
 /// Safe to implement: a request can only borrow from the op, and nobody touches the op until the last reply.
+///
+/// # Examples
+///
+/// An op of your own puts a [`Request`] to another use. This one reads into a buffer from a shelf, and has it back on
+/// the shelf when nobody waits any more. `abandon` runs after the last reply, so the kernel is done with the buffer by
+/// then:
+///
+/// ```
+/// use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc};
+/// use runtime::fd::SharedFd;
+/// use runtime::op::file::{FileRequest, Position, ReadWriteFlags};
+/// use runtime::op::{Op, Reply, Request};
+/// use runtime::time::{Duration, sleep, timeout};
+///
+/// type Shelf = Rc<RefCell<Vec<Vec<u8>>>>;
+///
+/// struct ReadHead {
+///     fd: SharedFd,
+///     buf: Vec<u8>,
+///     shelf: Shelf,
+/// }
+///
+/// impl Op for ReadHead {
+///     type Output = io::Result<Vec<u8>>;
+///
+///     fn request(&mut self) -> Request<'_> {
+///         let (position, flags) = (Position::At(0), ReadWriteFlags::empty());
+///         Request::File(FileRequest::Read { fd: self.fd.borrow(), buf: &mut self.buf, position, flags })
+///     }
+///
+///     fn finish(mut self, reply: io::Result<Reply>) -> Self::Output {
+///         self.buf.truncate(reply?.count()?);
+///         Ok(self.buf)
+///     }
+///
+///     fn abandon(self, _reply: io::Result<Reply>) {
+///         self.shelf.borrow_mut().push(self.buf);
+///     }
+/// }
+///
+/// # #[runtime::main] async fn main() -> io::Result<()> {
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// let shelf = Shelf::default();
+/// let head = || ReadHead { fd: fd.clone(), buf: vec![0; 9], shelf: shelf.clone() };
+/// assert_eq!(runtime::submit(head()).await?, b"[package]");
+///
+/// let given_up = timeout(Duration::ZERO, runtime::submit(head())).await;     // polled once, and dropped
+/// assert!(given_up.is_err());
+/// while shelf.borrow().is_empty() {
+///     sleep(Duration::from_millis(1)).await;
+/// }
+/// assert_eq!(shelf.borrow()[0].len(), 9);
+/// # Ok(()) }
+/// ```
 pub trait Op: Sized + 'static {
     /// What the caller gets.
     type Output;
@@ -63,7 +117,54 @@ pub trait Op: Sized + 'static {
     }
 }
 
-/// An op with many replies.
+/// An op with many replies, for [`replies`](crate::replies).
+///
+/// # Examples
+///
+/// One of your own. This one makes std's streams of the connections that a listener takes:
+///
+/// ```
+/// use std::{future::poll_fn, io, net::{TcpListener, TcpStream}, os::fd::OwnedFd};
+/// use runtime::Step;
+/// use runtime::fd::{Fd, SharedFd};
+/// use runtime::op::socket::SocketRequest;
+/// use runtime::op::{Op, Reply, Request, StreamOp};
+///
+/// struct Connections {
+///     listener: SharedFd,
+/// }
+///
+/// impl Op for Connections {
+///     type Output = io::Result<TcpStream>;
+///
+///     fn request(&mut self) -> Request<'_> {
+///         Request::Socket(SocketRequest::Accept { fd: self.listener.borrow(), peer: None })
+///     }
+///
+///     fn finish(self, last: io::Result<Reply>) -> Self::Output {
+///         Self::item(last)
+///     }
+/// }
+///
+/// impl StreamOp for Connections {
+///     type Item = io::Result<TcpStream>;
+///
+///     fn item(reply: io::Result<Reply>) -> Self::Item {
+///         match reply?.fd()? {
+///             Fd::Os(fd) => Ok(fd.into()),
+///             other => Err(io::Error::other(format!("{other:?} is of no use to std"))),
+///         }
+///     }
+/// }
+///
+/// # #[runtime::main] async fn main() -> io::Result<()> {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let mut connections = runtime::replies(Connections { listener: SharedFd::new(OwnedFd::from(listener)) });
+/// let (Step::Item(connection) | Step::End(connection)) = poll_fn(|context| connections.poll_next(context)).await;
+/// assert_eq!(connection?.peer_addr()?, client.local_addr()?);
+/// # Ok(()) }
+/// ```
 pub trait StreamOp: Op {
     /// One of them.
     type Item;
@@ -74,7 +175,18 @@ pub trait StreamOp: Op {
     fn item(reply: io::Result<Reply>) -> Self::Item;
 }
 
-/// What happens to an op whose future is dropped.
+/// What happens to an op whose future is dropped: its [`Op::ON_DROP`].
+///
+/// Either way the op is kept until its last reply, which goes to [`Op::abandon`].
+///
+/// # Examples
+///
+/// ```
+/// use runtime::op::{OnDrop, Op, file};
+///
+/// assert_eq!(<file::Read<Vec<u8>> as Op>::ON_DROP, OnDrop::Cancel);
+/// assert_eq!(<file::Write<Vec<u8>> as Op>::ON_DROP, OnDrop::Finish);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDrop {
@@ -86,7 +198,8 @@ pub enum OnDrop {
 
 /// What a driver is asked: **the seam**. It borrows from an op and says what to do, in plain data.
 ///
-/// Its `Debug` prints kind, descriptor, length and offset, never bytes.
+/// Its `Debug` prints kind, descriptor, length and offset, never bytes. Ops of your own are made of these: see [`Op`]
+/// and [`StreamOp`] for an example each.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Request<'a> {
@@ -103,8 +216,8 @@ pub enum Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// How a ring is asked; `None` where only a plain syscall does it. The pointers in the entry are good until the op's
-    /// last reply.
+    /// How a ring is asked; `None` where only a plain syscall does it. The pointers in the entry are good until the
+    /// op's last reply.
     #[inline(always)]
     pub(crate) fn sqe(&mut self) -> Option<squeue::Entry> {
         match self {
@@ -244,6 +357,16 @@ pub(crate) enum Yields {
 pub(crate) type Answered = Result<Reply, Errno>;
 
 /// What came back.
+///
+/// # Examples
+///
+/// ```
+/// use runtime::op::Reply;
+///
+/// assert_eq!(Reply::Count(5).count()?, 5);
+/// assert!(Reply::Count(5).fd().is_err() && Reply::Count(5).pair().is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reply {
@@ -308,7 +431,29 @@ fn mistyped(got: &str, wanted: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the reply is {got} where the op wants {wanted}"))
 }
 
-/// Nothing, and an answer: measures what an op costs. `IORING_OP_NOP` (5.1).
+/// Nothing, and an answer: measures what an op costs.
+///
+/// # Errors
+///
+/// None of its own; ECANCELED when a deadline or the runtime's end was faster.
+///
+/// # Cancel safety
+///
+/// Nothing is lost by dropping the future.
+///
+/// # io_uring
+///
+/// `IORING_OP_NOP` (5.1).
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let before = runtime::metrics().completed;
+/// runtime::submit(runtime::op::Nop).await?;
+/// assert!(runtime::metrics().completed > before);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Nop;
 

@@ -16,6 +16,23 @@ use crate::buf::{BufResult, IoBuf, IoBufMut, with_buf};
 use crate::fd::{Fd, FdRef, SharedFd};
 
 /// Where in a file a transfer starts.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::io::Seek;
+/// use std::os::fd::OwnedFd;
+/// use runtime::{fd::SharedFd, op::file::{Position, Read}, submit};
+///
+/// let mut file = std::fs::File::open("Cargo.toml")?;
+/// let fd = SharedFd::new(OwnedFd::from(file.try_clone()?));               // the same cursor
+/// submit(Read { fd: fd.clone(), buf: [0; 4], position: Position::At(2) }).await?;
+/// assert_eq!(file.stream_position()?, 0);
+/// submit(Read { fd, buf: [0; 4], position: Position::Cursor }).await?;
+/// assert_eq!(file.stream_position()?, 4);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
     /// So many bytes from the start; the cursor stays.
@@ -170,8 +187,8 @@ impl<'a> FileRequest<'a> {
         }
     }
 
-    /// What only waits for others, and has something, can be read without blocking. A write may want more room than there
-    /// is, and a file a disk.
+    /// What only waits for others, and has something, can be read without blocking. A write may want more room than
+    /// there is, and a file a disk.
     #[cold]
     fn attempt_without_nowait(&mut self) -> Attempt {
         let FileRequest::Read { fd, .. } = self else { return Attempt::MayBlock };
@@ -227,11 +244,42 @@ fn rw_flags(flags: ReadWriteFlags) -> i32 {
     flags.bits().cast_signed()
 }
 
-/// Reads into `buf`. `pread(2)`, or `read(2)` at the cursor; `IORING_OP_READ` (5.6).
+/// Reads into `buf`. `pread(2)`, or `read(2)` at the cursor.
 ///
-/// Returns how many bytes were read, and the buffer. Fewer than it holds is normal; 0 is the end of the file, or of a pipe that
-/// nobody writes to any more. A pipe with nothing in it is waited for, in the ring or in epoll, never on a thread; a dropped
-/// read may have taken bytes out of it, which [`abandon`](Op::abandon) is the last to see.
+/// Returns how many bytes were read, and the buffer. Fewer than it holds is normal; 0 is the end of the file, or of a
+/// pipe that nobody writes to any more. A pipe with nothing in it is waited for, in the ring or in epoll, never on a
+/// thread.
+///
+/// # Errors
+///
+/// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer,
+/// whose 0 would look like the end, and for an offset above [`OFFSET_MAX`](super::OFFSET_MAX). Everything else is
+/// pread(2)'s or read(2)'s.
+///
+/// # Cancel safety
+///
+/// Dropping the future asks the kernel to stop; it may read all the same, into a buffer that goes with the op. At an
+/// offset nothing is lost by that. At the cursor it is: the cursor has moved, and what came from a pipe or a terminal
+/// is gone, unless [`abandon`](Op::abandon), which is the last to see it, keeps it. So let a handle own that op, as `fs`
+/// does, and give what came to the next caller.
+///
+/// # io_uring
+///
+/// `IORING_OP_READ` (5.6). Without a ring the blocking pool reads; at the cursor of what is no regular file, epoll
+/// tells when.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::OwnedFd;
+/// use runtime::{fd::SharedFd, op::file::{Position, Read}, submit};
+///
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// let (count, buf) = submit(Read { fd, buf: vec![0; 9], position: Position::At(0) }).await?;
+/// assert_eq!(&buf[..count], b"[package]");
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Read<B> {
     /// The file.
@@ -267,11 +315,41 @@ impl<B: IoBufMut> Op for Read<B> {
     }
 }
 
-/// Writes from `buf`. `pwrite(2)`, or `write(2)` at the cursor; `IORING_OP_WRITE` (5.6).
+/// Writes from `buf`. `pwrite(2)`, or `write(2)` at the cursor.
 ///
-/// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full, and on a pipe
-/// that has no room for all; up to 4096 bytes (`PIPE_BUF`) go into one whole or not at all. EPIPE is a pipe's that nobody
-/// reads; std's programs ignore the SIGPIPE that comes with it.
+/// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full, and
+/// on a pipe that has no room for all; up to 4096 bytes (`PIPE_BUF`) go into one whole or not at all. An empty buffer
+/// writes nothing and returns 0.
+///
+/// # Errors
+///
+/// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above
+/// [`OFFSET_MAX`](super::OFFSET_MAX). Everything else is pwrite(2)'s or write(2)'s. A pipe that nobody reads answers
+/// EPIPE; Rust programs ignore the SIGPIPE that comes with it.
+///
+/// # Cancel safety
+///
+/// A dropped write [runs to its end](OnDrop::Finish), since half of it, and nobody told which half, would be worse:
+/// file and buffer are kept until then, and nobody hears of its error. One that has not been polled has written
+/// nothing. [`deadline`](crate::Submit::deadline) stops a write, and tells how much of it is done.
+///
+/// # io_uring
+///
+/// `IORING_OP_WRITE` (5.6). Without a ring the blocking pool writes; at the cursor of what is no regular file, epoll
+/// tells when.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::{fd::SharedFd, op::file::{Position, Write}, submit};
+/// use rustix::fs::{MemfdFlags, memfd_create};
+///
+/// let fd = SharedFd::new(memfd_create("doc", MemfdFlags::CLOEXEC)?);
+/// let (count, kept) = submit(Write { fd, buf: "hello", position: Position::At(0) }).await?;
+/// assert_eq!((count, kept), (5, "hello"));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Write<B> {
     /// The file.
@@ -309,9 +387,38 @@ impl<B: IoBuf> Op for Write<B> {
     }
 }
 
-/// Makes a file `len` bytes long: cuts it, or adds zeros. `ftruncate(2)`; `IORING_OP_FTRUNCATE` (6.9).
+/// Makes a file `len` bytes long: cuts it, or adds zeros. `ftruncate(2)`.
 ///
-/// A ring without it answers EINVAL; [`Feature::Ftruncate`](crate::Feature::Ftruncate) says beforehand.
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a length above [`OFFSET_MAX`](super::OFFSET_MAX), for a file that
+/// is not open to write, and from a ring without the op; [`Feature::Ftruncate`](crate::Feature::Ftruncate) says
+/// beforehand. Everything else is ftruncate(2)'s.
+///
+/// # Cancel safety
+///
+/// A dropped cut [runs to its end](OnDrop::Finish): nobody could tell whether it will still happen, so it does, and
+/// nobody hears of its error. One that has not been polled has cut nothing.
+///
+/// # io_uring
+///
+/// `IORING_OP_FTRUNCATE` (6.9), always on a kernel worker; the fallback cuts on the blocking pool. Rings from
+/// 6.1 to 6.8 lack it: there have the pool do it, as `fs` does.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::{Feature, call, fd::SharedFd, op::file::Truncate, submit};
+/// use rustix::fs::{MemfdFlags, memfd_create};
+///
+/// let fd = SharedFd::new(memfd_create("doc", MemfdFlags::CLOEXEC)?);
+/// if call::offers(Feature::Ftruncate) {
+///     submit(Truncate { fd: fd.clone(), len: 4096 }).await?;
+///     assert_eq!(call::stat_now(&fd)?.size, 4096);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Truncate {
     /// The file.
@@ -339,9 +446,36 @@ impl Op for Truncate {
     }
 }
 
-/// Makes what was written durable. `fsync(2)`, `fdatasync(2)`; `IORING_OP_FSYNC` (5.1).
+/// Makes what was written durable. `fsync(2)`, `fdatasync(2)`.
 ///
 /// It covers only writes that have returned before it starts.
+///
+/// # Errors
+///
+/// EINVAL for what cannot be synced, such as a pipe. EIO, ENOSPC and EDQUOT mean that what was written may be lost,
+/// **also if the next sync succeeds**: the kernel tells of a lost write once.
+///
+/// # Cancel safety
+///
+/// Dropping the future asks the kernel to stop; what was written is durable, or not yet. If the sync ran and failed,
+/// nobody hears of it: `fs` keeps that for the next caller.
+///
+/// # io_uring
+///
+/// `IORING_OP_FSYNC` (5.1), always on a kernel worker; the fallback syncs on the blocking pool.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::{fd::SharedFd, op::file::{Fsync, Position, Write}, submit};
+/// use rustix::fs::{MemfdFlags, memfd_create};
+///
+/// let fd = SharedFd::new(memfd_create("doc", MemfdFlags::CLOEXEC)?);
+/// submit(Write { fd: fd.clone(), buf: b"kept".as_slice(), position: Position::At(0) }).await?;
+/// submit(Fsync { fd, data_only: true }).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Fsync {
     /// The file.
@@ -362,10 +496,34 @@ impl Op for Fsync {
     }
 }
 
-/// Closes a descriptor, and says what the file system said. `close(2)`; `IORING_OP_CLOSE` (5.6).
+/// Closes a descriptor, and says what the file system said. `close(2)`.
 ///
-/// Errors are real (EIO, ENOSPC and EDQUOT of network file systems) and final: the descriptor is gone whatever is
+/// # Errors
+///
+/// They are real (EIO, ENOSPC and EDQUOT of network file systems) and final: the descriptor is gone whatever is
 /// answered. Without a ring the error cannot be had, since std closes silently.
+///
+/// # Cancel safety
+///
+/// A dropped close [runs to its end](OnDrop::Finish). One that has not been polled closes as any drop of an [`Fd`]
+/// does.
+///
+/// # io_uring
+///
+/// `IORING_OP_CLOSE` (5.6); the fallback closes on the blocking pool.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::io::Read;
+/// use std::os::{fd::OwnedFd, unix::net::UnixStream};
+///
+/// let (mut near, far) = UnixStream::pair()?;
+/// runtime::submit(runtime::op::file::Close::new(OwnedFd::from(far))).await?;
+/// assert_eq!(near.read(&mut [0; 8])?, 0);                                 // nobody is there any more
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Close {
     fd: Closing,
@@ -418,7 +576,7 @@ impl Drop for Closing {
 }
 
 impl Close {
-    /// Closes `fd`.
+    /// Closes `fd`, which nobody shares: that of a handle comes from [`SharedFd::try_into_fd`].
     pub fn new(fd: impl Into<Fd>) -> Close {
         Close { fd: Closing::from(fd.into()) }
     }

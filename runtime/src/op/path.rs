@@ -41,6 +41,19 @@ pub enum PathRequest<'a> {
 }
 
 /// How to open: `open_how` of openat2(2), in the kernel's layout.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags, c_path};
+///
+/// let confined = OpenHow::new(OFlags::RDONLY, Mode::empty(), ResolveFlags::BENEATH);
+/// let open = Open { base: Base::Current, path: c_path("/etc/hostname".as_ref())?, how: confined };
+/// let refused = runtime::submit(open).await.unwrap_err();
+/// assert_eq!(refused.kind(), std::io::ErrorKind::CrossesDevices);         // it leads out of the current directory
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct OpenHow {
@@ -50,7 +63,8 @@ pub struct OpenHow {
 }
 
 impl OpenHow {
-    /// With `flags`; close-on-exec is added. `mode` counts only for a file that is created. `resolve` confines the path.
+    /// With `flags`; close-on-exec is added. `mode` counts only for a file that is created. `resolve` confines the
+    /// path.
     pub fn new(flags: OFlags, mode: Mode, resolve: ResolveFlags) -> OpenHow {
         // openat2 refuses a mode where nothing can be created, which open(2) ignores.
         let creates = flags.intersects(OFlags::CREATE) || flags.contains(OFlags::TMPFILE);
@@ -115,6 +129,18 @@ impl PathRequest<'_> {
 }
 
 /// Where a relative path starts.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::OwnedFd;
+/// use runtime::{fd::SharedFd, op::path::{Base, Stat, c_path}};
+///
+/// let src = Base::Dir(SharedFd::new(OwnedFd::from(std::fs::File::open("src")?)));
+/// assert!(runtime::submit(Stat::path(src, c_path("lib.rs".as_ref())?, true)).await?.size > 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub enum Base {
     /// The current directory.
@@ -138,12 +164,51 @@ impl Base {
 /// # Errors
 ///
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL within, as std says it.
+///
+/// # Examples
+///
+/// ```
+/// use runtime::op::path::c_path;
+///
+/// assert_eq!(c_path("/etc/hostname".as_ref())?.as_c_str(), c"/etc/hostname");
+/// assert!(c_path("a\0b".as_ref()).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "file name contained an unexpected NUL byte"))
 }
 
-/// Opens a file. `openat2(2)`, close-on-exec; `IORING_OP_OPENAT2` (5.6).
+/// Opens a file. `openat2(2)`, close-on-exec.
+///
+/// Returns the descriptor, which closes itself when it is dropped.
+///
+/// # Errors
+///
+/// openat2(2)'s: ENOENT, EEXIST, EACCES, EMFILE …; EXDEV and ELOOP for a path that leaves what `resolve` confines it
+/// to, and EAGAIN where a name moved meanwhile. EINTR is passed on: `fs` tries again.
+///
+/// # Cancel safety
+///
+/// Dropping the future asks the kernel to stop. The file may still be created or cut; what was opened is closed.
+///
+/// # io_uring
+///
+/// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool. Creating and cutting always run on a kernel
+/// worker.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::fd::SharedFd;
+/// use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags, c_path};
+///
+/// let how = OpenHow::new(OFlags::RDONLY, Mode::empty(), ResolveFlags::empty());
+/// let fd = runtime::submit(Open { base: Base::Current, path: c_path("Cargo.toml".as_ref())?, how }).await?;
+/// assert!(runtime::call::stat_now(&SharedFd::new(fd))?.size > 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Open {
     /// Where a relative path starts.
@@ -167,6 +232,17 @@ impl Op for Open {
 }
 
 /// A moment, as the kernel tells it.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::op::path::{Base, Stat, c_path};
+///
+/// let told = runtime::submit(Stat::path(Base::Current, c_path("Cargo.toml".as_ref())?, true)).await?;
+/// assert!(told.modified.seconds > 0 && told.modified.nanoseconds < 1_000_000_000);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct StatxTime {
@@ -177,7 +253,21 @@ pub struct StatxTime {
     reserved: i32,
 }
 
-/// What there is to tell about a file: `struct statx`, in the kernel's layout.
+/// What there is to tell about a file: `struct statx` of statx(2), in the kernel's layout.
+///
+/// What `mask` does not name the file system does not keep: such a field holds 0, or something made up.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::op::path::{Base, Stat, StatxFlags, c_path};
+///
+/// let told = runtime::submit(Stat::path(Base::Current, c_path("Cargo.toml".as_ref())?, true)).await?;
+/// assert!(StatxFlags::from_bits_retain(told.mask).contains(StatxFlags::SIZE));
+/// assert_eq!(told.size, std::fs::metadata("Cargo.toml")?.len());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub struct Statx {
@@ -267,7 +357,35 @@ impl From<rustix::fs::Statx> for Statx {
     }
 }
 
-/// Tells about a file. `statx(2)`; `IORING_OP_STATX` (5.6), which always runs on a kernel worker.
+/// Tells about a file. `statx(2)`.
+///
+/// Returns what is told: the basic fields, and where the file system keeps it, when the file was created.
+///
+/// # Errors
+///
+/// statx(2)'s: ENOENT, EACCES for a directory on the way; EBADF.
+///
+/// # Cancel safety
+///
+/// Nothing is lost by dropping the future.
+///
+/// # io_uring
+///
+/// `IORING_OP_STATX` (5.6), which always runs on a kernel worker; the fallback asks on the blocking pool. Of an open
+/// file, [`call::stat_now`](crate::call::stat_now) tells at a fifth of the cost.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::OwnedFd;
+/// use runtime::{fd::SharedFd, op::path::{Base, Stat, c_path}, submit};
+///
+/// let by_name = submit(Stat::path(Base::Current, c_path("Cargo.toml".as_ref())?, true)).await?;
+/// let file = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// assert_eq!(submit(Stat::file(file)).await?.inode, by_name.inode);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Stat {
     base: Base,
@@ -277,13 +395,14 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// About `path`. With `follow` a symbolic link at its end is followed.
+    /// About `path`. With `follow` a symbolic link at its end is followed; without, it is told about itself
+    /// (`AT_SYMLINK_NOFOLLOW`).
     pub fn path(base: Base, path: CString, follow: bool) -> Stat {
         let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         Stat { base, path, flags, out: Statx::default() }
     }
 
-    /// About an open file.
+    /// About an open file (`AT_EMPTY_PATH`).
     pub fn file(fd: SharedFd) -> Stat {
         Stat { base: Base::Dir(fd), path: CString::default(), flags: AtFlags::EMPTY_PATH, out: Statx::default() }
     }

@@ -11,6 +11,17 @@ use super::{Answered, Op, Replies, Reply, Request, StreamOp, Way};
 use crate::fd::{FdRef, SharedFd};
 
 /// What to wait for, and what came. Errors and hang-ups always come.
+///
+/// # Examples
+///
+/// ```
+/// use runtime::op::ready::Interest;
+///
+/// let both = Interest::READABLE | Interest::WRITABLE;
+/// assert!(both.intersects(Interest::READABLE));
+/// assert!(!Interest::WRITABLE.intersects(Interest::READABLE));
+/// assert_eq!(Interest::from_bits(both.bits()), both);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest(u16);
 
@@ -26,7 +37,8 @@ impl Interest {
     /// What comes unasked.
     const ALWAYS: u16 = PollFlags::ERR.union(PollFlags::HUP).bits();
 
-    /// Whether something of `other` is in it. What came contains errors and hang-ups, which are news to readers and writers.
+    /// Whether something of `other` is in it. What came contains errors and hang-ups, which are news to readers and
+    /// writers.
     pub fn intersects(self, other: Interest) -> bool {
         self.0 & (other.0 | Interest::ALWAYS) != 0
     }
@@ -129,9 +141,37 @@ pub(super) fn poll_now(fd: FdRef<'_>, interest: Interest) -> Result<Interest, Er
     }
 }
 
-/// Waits until one of the events is there. `poll(2)`; `IORING_OP_POLL_ADD` (5.1).
+/// Waits until one of the events is there. `poll(2)`.
 ///
-/// Returns what came. A ring tells whoever waits to write of the peer's end (`POLLRDHUP`) too, room or not. Nothing is consumed, so nothing is lost by dropping it.
+/// Returns what came, errors and hang-ups among it. A ring tells whoever waits to write of the peer's end (`POLLRDHUP`)
+/// too, room or not. What is there by now may be gone when it is read: then wait again.
+///
+/// # Errors
+///
+/// EBADF. What is always ready, such as a regular file, answers at once.
+///
+/// # Cancel safety
+///
+/// Nothing is consumed, so nothing is lost by dropping the future.
+///
+/// # io_uring
+///
+/// `IORING_OP_POLL_ADD` (5.1); the fallback waits with epoll.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::io::Write;
+/// use std::os::{fd::OwnedFd, unix::net::UnixStream};
+/// use runtime::{fd::SharedFd, op::ready::{Interest, Poll}};
+///
+/// let (near, mut far) = UnixStream::pair()?;
+/// far.write_all(b"hello")?;
+/// let came = runtime::submit(Poll { fd: SharedFd::new(OwnedFd::from(near)), interest: Interest::READABLE }).await?;
+/// assert!(came.intersects(Interest::READABLE));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Poll {
     /// Whose readiness.
@@ -161,7 +201,39 @@ impl Op for Poll {
 /// poll is cancelled: it ends with ECANCELED, and whoever wants to know more asks again. So a descriptor that nobody looks at
 /// costs nothing in the long run.
 ///
-/// `IORING_OP_POLL_ADD` with `IORING_POLL_ADD_MULTI` (5.13). It can end at any time without an error; then ask again.
+/// Each reply tells what came, as [`Poll`] does. It can end at any time without an error; then ask again. After the
+/// start and after each reply, read until there is nothing more.
+///
+/// # Errors
+///
+/// As [`Poll`]. An error is the last reply.
+///
+/// # Cancel safety
+///
+/// Nothing is consumed, so nothing is lost by dropping it.
+///
+/// # io_uring
+///
+/// `IORING_OP_POLL_ADD` with `IORING_POLL_ADD_MULTI` (5.13); the fallback waits with epoll.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::{future::poll_fn, io::Write};
+/// use std::os::{fd::OwnedFd, unix::net::UnixStream};
+/// use runtime::{Step, fd::SharedFd, op::ready::{Interest, PollMany}};
+///
+/// let (near, mut far) = UnixStream::pair()?;
+/// let fd = SharedFd::new(OwnedFd::from(near));
+/// let mut events = runtime::replies(PollMany { fd, interest: Interest::READABLE });
+/// for greeting in [b"hello", b"again"] {
+///     far.write_all(greeting)?;
+///     let (Step::Item(came) | Step::End(came)) = poll_fn(|context| events.poll_next(context)).await;
+///     assert!(came?.intersects(Interest::READABLE));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct PollMany {
     /// Whose readiness.
