@@ -1,8 +1,8 @@
 //! What a buffer is, and how it comes back.
 //!
-//! Ops never move while they are in flight, so any type that can show its bytes is a buffer: no unsafe trait, no pinning.
-//! The kernel is given what `bytes` or `bytes_mut` returned when the op started, and nobody looks at the buffer again
-//! until the last reply.
+//! Ops never move while they are in flight, so any type that can show its bytes is a buffer: no unsafe trait, no
+//! pinning. The kernel is given what `bytes` or `bytes_mut` returned when the op started, and nobody looks at the
+//! buffer again until the last reply.
 
 pub mod pool;
 
@@ -13,8 +13,32 @@ use std::ops::{Bound, RangeBounds};
 
 /// A buffer that can be written from: it shows its bytes.
 ///
-/// Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `String`, `&'static [u8]`, `&'static str`, and any of them [cut by a range](IoBuf::slice).
-/// Implement it for your own type to give that to the kernel without a copy.
+/// Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `String`, `&'static [u8]`, `&'static str`, and any of them [cut
+/// by a range](IoBuf::slice).
+///
+/// # Examples
+///
+/// Implement it for your own type to give that to the kernel without a copy:
+///
+/// ```
+/// use runtime::buf::IoBuf;
+///
+/// struct Packet {
+///     header: [u8; 2],
+///     len: usize,
+///     bytes: Box<[u8; 1500]>,
+/// }
+///
+/// impl IoBuf for Packet {
+///     fn bytes(&self) -> &[u8] {
+///         &self.bytes[..self.len]
+///     }
+/// }
+///
+/// let packet = Packet { header: [4, 5], len: 20, bytes: Box::new([0; 1500]) };
+/// assert_eq!(packet.bytes().len(), 20);
+/// assert_eq!(packet.header, [4, 5]);
+/// ```
 pub trait IoBuf: 'static {
     /// The bytes to write.
     fn bytes(&self) -> &[u8];
@@ -24,6 +48,16 @@ pub trait IoBuf: 'static {
     /// # Panics
     ///
     /// If the range reaches beyond the buffer, as indexing does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use runtime::buf::IoBuf;
+    ///
+    /// let middle = vec![1, 2, 3, 4].slice(1..3);
+    /// assert_eq!(middle.bytes(), [2, 3]);
+    /// assert_eq!(middle.into_inner(), [1, 2, 3, 4]);
+    /// ```
     fn slice(self, range: impl RangeBounds<usize>) -> Slice<Self>
     where
         Self: Sized,
@@ -33,8 +67,27 @@ pub trait IoBuf: 'static {
 }
 
 /// A buffer that can be read into, up to its *length*, as in std. Spare capacity is never touched.
+///
+/// Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, and any of them [cut by a range](IoBuf::slice).
+///
+/// # Examples
+///
+/// Reading on behind what is there already:
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::OwnedFd;
+/// use runtime::{buf::IoBuf, fd::SharedFd, op::file::{Position, Read}, submit};
+///
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// let mut buf = b"# ".to_vec();
+/// buf.resize(11, 0);
+/// let (_count, buf) = submit(Read { fd, buf: buf.slice(2..), position: Position::At(0) }).await?;
+/// assert_eq!(buf.into_inner(), b"# [package]");
+/// # Ok(()) }
+/// ```
 pub trait IoBufMut: IoBuf {
-    /// The bytes to fill.
+    /// The bytes to fill: as many as [`bytes`](IoBuf::bytes) shows, and the same ones.
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
@@ -80,7 +133,9 @@ impl<const N: usize> IoBufMut for [u8; N] {
     }
 }
 
-/// A buffer cut by a range.
+/// A buffer cut by a range: what [`IoBuf::slice`] returns, with an example.
+///
+/// A buffer of yours that shows fewer bytes by then is cut to those.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice<B> {
     buf: B,
@@ -118,7 +173,8 @@ impl<B: IoBuf> Slice<B> {
 
 impl<B: IoBuf> IoBuf for Slice<B> {
     fn bytes(&self) -> &[u8] {
-        // A buffer of the user's may have shrunk meanwhile; then there is less to show, not a panic in the middle of an op.
+        // A buffer of the user's may have shrunk meanwhile; then there is less to show, not a panic in the middle of an
+        // op.
         let bytes = self.buf.bytes();
         let end = self.end.min(bytes.len());
         &bytes[self.start.min(end)..end]
@@ -136,9 +192,43 @@ impl<B: IoBufMut> IoBufMut for Slice<B> {
 /// What an op with a given buffer returns: its result and the buffer, which comes back in the error too.
 ///
 /// `?` in a function that returns [`io::Result`] drops the buffer and keeps the error.
+///
+/// # Examples
+///
+/// ```
+/// use runtime::buf::{BufResult, with_buf};
+///
+/// fn read() -> BufResult<usize, Vec<u8>> {
+///     with_buf(Err(std::io::ErrorKind::TimedOut.into()), vec![0; 8])
+/// }
+///
+/// fn count() -> std::io::Result<usize> {
+///     let (count, _buf) = read()?;
+///     Ok(count)
+/// }
+///
+/// assert_eq!(count().unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+/// ```
 pub type BufResult<T, B> = Result<(T, B), BufError<B>>;
 
 /// Why an op with a given buffer failed, and the buffer.
+///
+/// It turns into the [`io::Error`], by `?` too.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::OwnedFd;
+/// use runtime::{fd::SharedFd, op::file::{Position, Read}, submit};
+///
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("src")?));
+/// let failed = submit(Read { fd, buf: vec![7; 8], position: Position::At(0) }).await.unwrap_err();
+/// assert_eq!(failed.kind(), std::io::ErrorKind::IsADirectory);
+/// let (error, buf) = failed.into_parts();
+/// assert_eq!((error.raw_os_error(), buf.len()), (Some(21), 8));
+/// # Ok(()) }
+/// ```
 pub struct BufError<B> {
     error: io::Error,
     buf: B,
@@ -196,6 +286,15 @@ impl<B> Error for BufError<B> {
 }
 
 /// Puts a result and its buffer together.
+///
+/// # Examples
+///
+/// ```
+/// use runtime::buf::with_buf;
+///
+/// let (count, buf) = with_buf(Ok(3), vec![0; 4]).unwrap();
+/// assert_eq!((count, buf.len()), (3, 4));
+/// ```
 #[inline]
 pub fn with_buf<T, B>(result: io::Result<T>, buf: B) -> BufResult<T, B> {
     match result {

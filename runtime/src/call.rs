@@ -1,8 +1,8 @@
 //! What never waits, done at once by a plain system call: no SQE, no slot, no future.
 //!
-//! For some of these a ring is dearer (a shutdown through it costs twice as much), for others it has no op. And what can be
-//! tried without waiting (`try_recv`, `try_send`, `try_read_at`) goes straight to lent memory, which no op in flight ever
-//! points into. A simulated kernel answers the same requests.
+//! For some of these a ring is dearer (a shutdown through it costs twice as much), for others it has no op. And what
+//! can be tried without waiting (`try_recv`, `try_send`, `try_read`) goes straight to lent memory, which no op in
+//! flight ever points into. A simulated kernel answers the same requests.
 
 use std::io;
 
@@ -26,10 +26,11 @@ use crate::op::{Reply, Request};
 /// # Examples
 ///
 /// ```
-/// # #[runtime::main] async fn main() {
-/// let cut_by = if runtime::call::offers(runtime::Feature::Ftruncate) { "an op" } else { "the blocking pool" };
-/// println!("files are cut by {cut_by}");
-/// # }
+/// use runtime::{Builder, Feature};
+///
+/// let runtime = Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+/// assert!(runtime.block_on(async { runtime::call::offers(Feature::Ftruncate) }));
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[must_use]
 pub fn offers(feature: Feature) -> bool {
@@ -40,8 +41,8 @@ pub fn offers(feature: Feature) -> bool {
 ///
 /// # Errors
 ///
-/// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel: the call would reach the real one. It lists `what` among
-/// [`World::unsupported`](crate::simulated::World::unsupported).
+/// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel: the call would reach the real one. It lists
+/// `what` among [`World::unsupported`](crate::simulated::World::unsupported).
 ///
 /// # Panics
 ///
@@ -50,9 +51,12 @@ pub fn offers(feature: Feature) -> bool {
 /// # Examples
 ///
 /// ```
-/// # #[runtime::main] async fn main() -> std::io::Result<()> {
-/// runtime::call::pass("chroot")?;
-/// # Ok(()) }
+/// let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+/// runtime.block_on(async {
+///     assert_eq!(runtime::call::pass("chroot").unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+///     assert_eq!(runtime::simulated::world().unsupported(), ["chroot"]);
+/// });
+/// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn pass(what: &str) -> io::Result<()> {
     if core::may_pass(what) {
@@ -63,9 +67,9 @@ pub fn pass(what: &str) -> io::Result<()> {
 
 /// Whether trying a call now, such as [`try_send`], costs less than the op that does the same.
 ///
-/// On a ring it does when the op would be alone: nothing else is queued for the kernel, and no other task is ready that would
-/// queue something. Ops beside each other share one system call, and are cheaper. On the fallback a call is always cheaper;
-/// a simulated kernel leaves it to the seed.
+/// On a ring it does when the op would be alone: nothing else is queued for the kernel, and no other task is ready that
+/// would queue something. Ops beside each other share one system call, and are cheaper. On the fallback a call is
+/// always cheaper; a simulated kernel leaves it to the seed.
 ///
 /// # Panics
 ///
@@ -74,10 +78,11 @@ pub fn pass(what: &str) -> io::Result<()> {
 /// # Examples
 ///
 /// ```
-/// # #[runtime::main] async fn main() {
-/// let way = if runtime::call::is_cheaper() { "one system call" } else { "one op among others" };
-/// println!("a send would be {way}");
-/// # }
+/// use runtime::{Builder, Choice};
+///
+/// let runtime = Builder::new().driver(Choice::Fallback).ignore_environment().build()?;
+/// assert!(runtime.block_on(async { runtime::call::is_cheaper() }));
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[inline]
 #[must_use]
@@ -126,12 +131,37 @@ fn socket_now(request: SocketRequest<'_>) -> io::Result<Reply> {
 /// # Errors
 ///
 /// EMFILE and ENFILE when descriptors run out, EAFNOSUPPORT for a family that the kernel lacks.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// A listener and a connection, by plain calls but for the two that may wait:
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::net::SocketAddr;
+/// use runtime::op::socket::{Accept, AddressFamily, Connect, End, SocketType};
+/// use runtime::{call, fd::SharedFd, submit};
+///
+/// let listener = SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None)?);
+/// call::bind(&listener, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+/// call::listen(&listener, 16)?;
+///
+/// let client = SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None)?);
+/// submit(Connect { fd: client.clone(), address: call::name(&listener, End::Local)?, ours: true }).await?;
+/// let (_server, peer) = submit(Accept::new(listener)).await?;
+/// assert_eq!(peer.ip()?, call::name(&client, End::Local)?.ip()?);
+/// # Ok(()) }
+/// ```
 pub fn socket(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> io::Result<Fd> {
     socket_now(SocketRequest::Socket { family, kind, protocol })?.fd()
 }
 
-/// Makes two unix sockets that are connected with each other. `socketpair(2)`, close-on-exec; a plain system call, which never
-/// blocks.
+/// Makes two unix sockets that are connected with each other. `socketpair(2)`, close-on-exec; a plain system call,
+/// which never blocks.
 ///
 /// # Errors
 ///
@@ -188,23 +218,61 @@ pub fn pipe() -> io::Result<(Fd, Fd)> {
     now(Request::File(FileRequest::Pipe))?.pair()
 }
 
-/// Gives the socket an address of ours. `bind(2)`; a plain system call, which never blocks on an address, and on a disk only as
-/// far as the folder of a unix socket's name is not in memory.
+/// Gives the socket an address of ours. `bind(2)`; a plain system call, which never blocks on an address, and on a disk
+/// only as far as the folder of a unix socket's name is not in memory.
 ///
 /// # Errors
 ///
-/// EADDRINUSE, EADDRNOTAVAIL, EACCES as bind(2) says. A unix socket's name is used until its file is removed, which is the
-/// program's to do.
+/// EADDRINUSE, EADDRNOTAVAIL, EACCES as bind(2) says. A unix socket's name is used until its file is removed, which is
+/// the program's to do.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::net::SocketAddr;
+/// use runtime::{call, fd::SharedFd, op::socket::{AddressFamily, End, SocketType}};
+///
+/// let socket = SharedFd::new(call::socket(AddressFamily::INET, SocketType::DGRAM, None)?);
+/// call::bind(&socket, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+/// assert_ne!(call::name(&socket, End::Local)?.ip()?.port(), 0);           // the kernel's choice
+/// # Ok(()) }
+/// ```
 pub fn bind(fd: &SharedFd, address: impl Into<SocketAddress>) -> io::Result<()> {
     let address = address.into();
     socket_now(SocketRequest::Bind { fd: fd.borrow(), address: &address }).map(drop)
 }
 
-/// Takes connections from now on, up to `backlog` of them unaccepted. `listen(2)`; a plain system call, which never blocks.
+/// Takes connections from now on, up to `backlog` of them unaccepted. `listen(2)`; a plain system call, which never
+/// blocks.
 ///
 /// # Errors
 ///
 /// EADDRINUSE when another socket listens there.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::net::{SocketAddr, TcpStream};
+/// use runtime::{call, fd::SharedFd, op::socket::{AddressFamily, End, SocketType}};
+///
+/// let socket = SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None)?);
+/// call::bind(&socket, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+/// let address = call::name(&socket, End::Local)?.ip()?;
+/// assert!(TcpStream::connect(address).is_err());
+/// call::listen(&socket, 16)?;
+/// assert!(TcpStream::connect(address).is_ok());
+/// # Ok(()) }
+/// ```
 pub fn listen(fd: &SharedFd, backlog: i32) -> io::Result<()> {
     socket_now(SocketRequest::Listen { fd: fd.borrow(), backlog }).map(drop)
 }
@@ -214,16 +282,52 @@ pub fn listen(fd: &SharedFd, backlog: i32) -> io::Result<()> {
 /// # Errors
 ///
 /// ENOTCONN when there is no connection.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::op::socket::{RecvFlags, Shutdown, SocketType};
+/// use runtime::{call, fd::SharedFd};
+///
+/// let (one, other) = call::socketpair(SocketType::STREAM)?;
+/// call::shutdown(&SharedFd::new(one), Shutdown::Write)?;
+/// let received = call::try_recv(&SharedFd::new(other), &mut [0; 8], RecvFlags::empty())?;
+/// assert_eq!(received, 0);
+/// # Ok(()) }
+/// ```
 pub fn shutdown(fd: &SharedFd, how: Shutdown) -> io::Result<()> {
     socket_now(SocketRequest::Shutdown { fd: fd.borrow(), how }).map(drop)
 }
 
-/// The address of one end: [`ip`](SocketAddress::ip) or [`unix`](SocketAddress::unix), as the socket is. `getsockname(2)`,
-/// `getpeername(2)`; a plain system call, which never blocks.
+/// The address of one end: [`ip`](SocketAddress::ip) or [`unix`](SocketAddress::unix), as the socket is.
+/// `getsockname(2)`, `getpeername(2)`; a plain system call, which never blocks.
 ///
 /// # Errors
 ///
 /// ENOTCONN for the peer of a socket without one.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::OwnedFd;
+/// use runtime::{call, fd::SharedFd, op::socket::End};
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let socket = SharedFd::new(OwnedFd::from(listener.try_clone()?));
+/// assert_eq!(call::name(&socket, End::Local)?.ip()?, listener.local_addr()?);
+/// assert_eq!(call::name(&socket, End::Peer).unwrap_err().kind(), std::io::ErrorKind::NotConnected);
+/// # Ok(()) }
+/// ```
 pub fn name(fd: &SharedFd, end: End) -> io::Result<SocketAddress> {
     let mut address = SocketAddress::room();
     socket_now(SocketRequest::Name { fd: fd.borrow(), end, address: &mut address })?;
@@ -235,6 +339,23 @@ pub fn name(fd: &SharedFd, end: End) -> io::Result<SocketAddress> {
 /// # Errors
 ///
 /// As setsockopt(2) says.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::op::socket::{AddressFamily, SocketOption, SocketType};
+/// use runtime::{call, fd::SharedFd};
+///
+/// let socket = SharedFd::new(call::socket(AddressFamily::INET, SocketType::STREAM, None)?);
+/// call::set_option(&socket, SocketOption::NoDelay(true))?;
+/// assert!(rustix::net::sockopt::tcp_nodelay(socket.os()?)?);
+/// # Ok(()) }
+/// ```
 pub fn set_option(fd: &SharedFd, option: SocketOption) -> io::Result<()> {
     socket_now(SocketRequest::SetOption { fd: fd.borrow(), option }).map(drop)
 }
@@ -245,8 +366,30 @@ pub fn set_option(fd: &SharedFd, option: SocketOption) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there (EAGAIN), and, without a number, when the task has had its
-/// share of this turn.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there (EAGAIN), and, without a number, when the task has had
+/// its share of this turn. Everything else is recv(2)'s.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::op::socket::{RecvFlags, SendFlags, SocketType};
+/// use runtime::{call, fd::SharedFd};
+///
+/// let (one, other) = call::socketpair(SocketType::STREAM)?;
+/// let (one, other) = (SharedFd::new(one), SharedFd::new(other));
+/// let mut buf = [0; 8];
+/// let nothing = call::try_recv(&other, &mut buf, RecvFlags::empty()).unwrap_err();
+/// assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+/// call::try_send(&one, b"hello", SendFlags::empty())?;
+/// let received = call::try_recv(&other, &mut buf, RecvFlags::empty())?;
+/// assert_eq!(&buf[..received], b"hello");
+/// # Ok(()) }
+/// ```
 #[inline]
 pub fn try_recv(fd: &SharedFd, buf: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
     try_now(Request::Socket(SocketRequest::Recv {
@@ -260,10 +403,32 @@ pub fn try_recv(fd: &SharedFd, buf: &mut [u8], flags: RecvFlags) -> io::Result<u
 
 /// Sends what there is room for, without waiting, straight from `buf`. `send(2)` with `MSG_DONTWAIT | MSG_NOSIGNAL`.
 ///
+/// Returns how many bytes went out; fewer than all is normal for a stream.
+///
 /// # Errors
 ///
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room (EAGAIN), and, without a number, when the task has had its
-/// share of this turn.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room (EAGAIN), and, without a number, when the task has had
+/// its share of this turn. Everything else is send(2)'s.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::op::socket::{SendFlags, SocketType};
+/// use runtime::{call, fd::SharedFd};
+///
+/// let (one, other) = call::socketpair(SocketType::STREAM)?;
+/// let one = SharedFd::new(one);
+/// assert_eq!(call::try_send(&one, b"hello", SendFlags::empty())?, 5);
+/// drop(other);
+/// let nobody = call::try_send(&one, b"hello", SendFlags::empty()).unwrap_err();
+/// assert_eq!(nobody.kind(), std::io::ErrorKind::BrokenPipe);
+/// # Ok(()) }
+/// ```
 #[inline]
 pub fn try_send(fd: &SharedFd, buf: &[u8], flags: SendFlags) -> io::Result<usize> {
     try_now(Request::Socket(SocketRequest::Send {
@@ -275,12 +440,28 @@ pub fn try_send(fd: &SharedFd, buf: &[u8], flags: SendFlags) -> io::Result<usize
     .count()
 }
 
-/// About an open file, at once. `statx(2)`: on this path it reads what the inode has in memory, except on a network file
-/// system, and costs a fifth of the same through a ring.
+/// About an open file, at once. `statx(2)`: on this path it reads what the inode has in memory, except on a network
+/// file system, and costs a fifth of the same through a ring.
 ///
 /// # Errors
 ///
 /// EIO and ESTALE of network file systems.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::OwnedFd;
+/// use runtime::{call, fd::SharedFd};
+///
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// assert_eq!(call::stat_now(&fd)?.size, std::fs::metadata("Cargo.toml")?.len());
+/// # Ok(()) }
+/// ```
 pub fn stat_now(fd: &SharedFd) -> io::Result<Statx> {
     let mut out = Statx::default();
     now(Request::Path(PathRequest::Statx {
@@ -299,9 +480,30 @@ pub fn stat_now(fd: &SharedFd) -> io::Result<Statx> {
 ///
 /// # Errors
 ///
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is in memory, and when the task has had its share of
-/// this turn; [`Unsupported`](io::ErrorKind::Unsupported) where
-/// the file system cannot tell; [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is in memory, and when the task has had its share of this
+/// turn; [`Unsupported`](io::ErrorKind::Unsupported) where the file system cannot tell;
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::io::ErrorKind;
+/// use std::os::fd::OwnedFd;
+/// use runtime::{call, fd::SharedFd, op::file::Position};
+///
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// let mut buf = [0; 9];
+/// match call::try_read(&fd, &mut buf, Position::At(0)) {
+///     Ok(count) => assert!(b"[package]".starts_with(&buf[..count])),
+///     Err(error) => assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Unsupported)),
+/// }
+/// # Ok(()) }
+/// ```
 #[inline]
 pub fn try_read(fd: &SharedFd, buf: &mut [u8], position: Position) -> io::Result<usize> {
     position.check()?;

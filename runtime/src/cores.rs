@@ -1,7 +1,8 @@
 //! The cores of a runtime: which one this is, and how work gets to the others.
 //!
-//! Tasks, handles and futures stay on their core; what travels is a closure that is `Send`, and makes its future where that
-//! is going to live. It goes through the other core's inbox: one allocation, and a system call only if that core sleeps.
+//! Tasks, handles and futures stay on their core; what travels is a closure that is `Send`, and makes its future where
+//! that is going to live. It goes through the other core's inbox: one allocation, and a system call only if that core
+//! sleeps.
 
 use std::future::Future;
 
@@ -46,12 +47,13 @@ pub fn cores() -> usize {
 
 /// Has `make` called on a core of this runtime, and runs the future that it makes as a task there.
 ///
-/// The future stays on that core, so it need not be `Send`; what comes back is. Tasks that one core sends to another start
-/// in the order in which they were sent. The core that this is called on is one as any other.
+/// The future stays on that core, so it need not be `Send`; what comes back is. Tasks that one core sends to another
+/// start in the order in which they were sent. The core that this is called on is one as any other.
 ///
-/// As with [`spawn`], nothing bounds how many tasks a core has but memory, and this never waits: who may send faster than
-/// the other core works should await the handles now and then. If that core has ended, since its runtime is ending or
-/// because it was lost, `make` is dropped here, and the handle says [cancelled](crate::JoinError::is_cancelled).
+/// As with [`spawn`], a core has as many tasks as a program makes, up to its memory, and this never waits: who may send
+/// faster than the other core works should await the handles now and then. If that core has ended, since its runtime is
+/// ending or because it was lost, `make` is dropped here, and the handle says
+/// [cancelled](crate::JoinError::is_cancelled).
 ///
 /// # Panics
 ///
@@ -59,8 +61,8 @@ pub fn cores() -> usize {
 ///
 /// # Cancel safety
 ///
-/// Dropping the handle detaches the task; [`abort`](JoinHandle::abort) ends it, wherever it is. What is dropped with the
-/// task (its future, and an output that nobody takes) is dropped on its own core.
+/// Dropping the handle detaches the task; [`abort`](JoinHandle::abort) ends it, wherever it is. What is dropped with
+/// the task (its future, and an output that nobody takes) is dropped on its own core.
 ///
 /// # io_uring
 ///
@@ -93,8 +95,8 @@ where
     }
 }
 
-/// Has `make` called on each core of this runtime, this one included, and runs what it makes as a task there: so a server
-/// starts its shards.
+/// Has `make` called on each core of this runtime, this one included, and runs what it makes as a task there: so a
+/// server starts its shards.
 ///
 /// Returns the handles, by core. [`core_id`] tells `make` where it is.
 ///

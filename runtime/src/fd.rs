@@ -12,6 +12,17 @@ use std::sync::Arc;
 /// A descriptor: the operating system's, or one of a simulated kernel.
 ///
 /// It closes itself when it is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use std::os::fd::OwnedFd;
+/// use runtime::fd::{Fd, FdRef};
+///
+/// let fd = Fd::from(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// assert!(matches!(fd.borrow(), FdRef::Os(_)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fd {
@@ -22,7 +33,7 @@ pub enum Fd {
 }
 
 impl Fd {
-    /// Borrows the descriptor, for a request.
+    /// Borrows the descriptor, for a [request](crate::op::Request).
     #[inline]
     pub fn borrow(&self) -> FdRef<'_> {
         match self {
@@ -118,6 +129,21 @@ impl fmt::Debug for FdRef<'_> {
 /// A descriptor that a handle and its ops in flight share on one core.
 ///
 /// Cloning counts a reference, without an atomic. The last one to go closes.
+///
+/// # Examples
+///
+/// ```
+/// use std::os::fd::OwnedFd;
+/// use runtime::fd::SharedFd;
+///
+/// let handle = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// let op = handle.clone();
+/// assert_eq!(handle.references(), 2);
+/// let handle = handle.try_into_fd().expect_err("an op has it too");
+/// drop(op);
+/// assert!(handle.os().is_ok() && handle.try_into_fd().is_ok());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SharedFd(Rc<Fd>);
 
@@ -127,7 +153,7 @@ impl SharedFd {
         SharedFd(Rc::new(fd.into()))
     }
 
-    /// Borrows the descriptor, for a request.
+    /// Borrows the descriptor, for a [request](crate::op::Request).
     #[inline]
     pub fn borrow(&self) -> FdRef<'_> {
         self.0.borrow()

@@ -20,20 +20,33 @@ pub(crate) mod slots;
 
 /// Asks the kernel for `op`.
 ///
+/// Lazy: the first poll starts it, without a system call; the core asks for all that tasks have started at once.
+///
 /// # Panics
 ///
 /// The future panics outside a runtime, and under another one than where it was first polled.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future asks the kernel to stop and returns at once. What the op owns is kept until the kernel is done;
-/// what still comes goes to [`Op::abandon`].
+/// Dropping the future asks the kernel to stop and returns at once; an op whose [`ON_DROP`](Op::ON_DROP) is
+/// [`Finish`](crate::op::OnDrop::Finish) runs on to its end. What the op owns is kept until the kernel is done; what
+/// still comes goes to [`Op::abandon`].
+///
+/// # io_uring
+///
+/// The op's own, one SQE, or none where it is done [by a plain call](crate::call). Dropped, an `IORING_OP_ASYNC_CANCEL`
+/// (5.5) by its key. The fallback does the same with epoll or on the blocking pool: each op says which.
 ///
 /// # Examples
 ///
 /// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
-/// runtime::submit(runtime::op::Nop).await?;
+/// use std::os::fd::OwnedFd;
+/// use runtime::{fd::SharedFd, op::file::{Position, Read}, submit};
+///
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// let (count, buf) = submit(Read { fd, buf: [0; 9], position: Position::At(0) }).await?;
+/// assert_eq!(&buf[..count], b"[package]");
 /// # Ok(()) }
 /// ```
 pub fn submit<T: Op>(op: T) -> Submit<T> {
@@ -55,6 +68,19 @@ impl<T: Op> Unpin for Submit<T> {}
 
 impl<T: Op> Submit<T> {
     /// Whether the op is with the kernel, or its reply waits to be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// use runtime::time::{Duration, timeout};
+    ///
+    /// let mut nop = runtime::submit(runtime::op::Nop);
+    /// assert!(!nop.is_in_flight());
+    /// let polled_once = timeout(Duration::ZERO, &mut nop).await;
+    /// assert_eq!(nop.is_in_flight(), polled_once.is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn is_in_flight(&self) -> bool {
         self.flight.is_some()
     }
@@ -172,6 +198,41 @@ fn timed_out(error: io::Error, cancelled: bool) -> io::Error {
 /// # Panics
 ///
 /// As [`submit`].
+///
+/// # Cancel safety
+///
+/// Dropping it cancels the op, and drops the replies that nobody has taken. To lose none, [stop](Replies::stop) it and
+/// read on to the [end](Step::End).
+///
+/// # io_uring
+///
+/// One SQE for all replies, if the op is multishot. Stopped or dropped, an `IORING_OP_ASYNC_CANCEL` (5.5).
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::{future::poll_fn, net, os::fd::OwnedFd};
+/// use runtime::{Step, fd::SharedFd, op::socket::AcceptMany};
+///
+/// let listener = net::TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let _clients = (net::TcpStream::connect(address)?, net::TcpStream::connect(address)?);
+///
+/// let listener = SharedFd::new(OwnedFd::from(listener));
+/// let mut incoming = runtime::replies(AcceptMany { fd: listener.clone() });
+/// let mut connections = Vec::new();
+/// while connections.len() < 2 {
+///     match poll_fn(|context| incoming.poll_next(context)).await {
+///         Step::Item(connection) => connections.push(connection?),
+///         Step::End(last) => {
+///             connections.push(last?);
+///             incoming = runtime::replies(AcceptMany { fd: listener.clone() });       // it can end at any time
+///         }
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 pub fn replies<T: StreamOp>(op: T) -> Replies<T> {
     Replies { op: Some(op), flight: None, stopped: false }
 }
@@ -200,14 +261,36 @@ pub struct Replies<T: StreamOp> {
 impl<T: StreamOp> Unpin for Replies<T> {}
 
 impl<T: StreamOp> Replies<T> {
-    /// The next reply.
+    /// The next reply. The first call starts the op.
     ///
-    /// When more than 64 items are unread the op is cancelled; what it has brought is there to be taken, and then the end.
-    /// Edges (of [`PollMany`](crate::op::ready::PollMany)) that nobody has taken are one item, and more than 16 stop it.
+    /// When more than 64 items are unread the op is cancelled; what it has brought is there to be taken, and then the
+    /// end. Edges (of [`PollMany`](crate::op::ready::PollMany)) that nobody has taken are one item, and more than 16 stop
+    /// it.
     ///
     /// # Panics
     ///
-    /// After the end.
+    /// After the end; and as [`submit`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A future around this loses nothing when it is dropped: the next call gets what it waited for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// use std::{future::poll_fn, io::Write};
+    /// use std::os::{fd::OwnedFd, unix::net::UnixStream};
+    /// use runtime::{Step, fd::SharedFd, op::ready::{Interest, PollMany}};
+    ///
+    /// let (near, mut far) = UnixStream::pair()?;
+    /// far.write_all(b"hello")?;
+    /// let fd = SharedFd::new(OwnedFd::from(near));
+    /// let mut events = runtime::replies(PollMany { fd, interest: Interest::READABLE });
+    /// let (Step::Item(came) | Step::End(came)) = poll_fn(|context| events.poll_next(context)).await;
+    /// assert!(came?.intersects(Interest::READABLE));
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Step<T>> {
         if let Some(op) = self.op.take() {
@@ -227,7 +310,30 @@ impl<T: StreamOp> Replies<T> {
         }
     }
 
-    /// Asks the kernel to stop. What came until then is still there to be taken, and then the end.
+    /// Asks the kernel to stop. What came until then is still there to be taken, and then the end: most often
+    /// ECANCELED. Before the first [`poll_next`](Replies::poll_next) it does nothing.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ASYNC_CANCEL` (5.5).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// use std::{future::poll_fn, task::Poll};
+    /// use std::os::{fd::OwnedFd, unix::net::UnixStream};
+    /// use runtime::{Step, fd::SharedFd, op::ready::{Interest, PollMany}};
+    ///
+    /// let (near, _far) = UnixStream::pair()?;
+    /// let fd = SharedFd::new(OwnedFd::from(near));
+    /// let mut events = runtime::replies(PollMany { fd, interest: Interest::READABLE });
+    /// poll_fn(|context| Poll::Ready(assert!(events.poll_next(context).is_pending()))).await;
+    /// events.stop();
+    /// let Step::End(last) = poll_fn(|context| events.poll_next(context)).await else { panic!("nothing came") };
+    /// assert!(last.is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn stop(&mut self) {
         if let Some(flight) = &self.flight
             && !std::mem::replace(&mut self.stopped, true)

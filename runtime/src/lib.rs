@@ -13,8 +13,8 @@
 //!
 //! # Architecture
 //!
-//! Five words mean one thing each. An **op** owns what the kernel will touch. Its **request** borrows from it and says what
-//! to do. A **driver** services requests. A **reply** comes back under the key of the **slot** where the op waits.
+//! Five words mean one thing each. An **op** owns what the kernel will touch. Its **request** borrows from it and says
+//! what to do. A **driver** services requests. A **reply** comes back under the key of the **slot** where the op waits.
 //!
 //! ```text
 //!  file.read_at_owned(buf, 0) ─► Read{fd,buf,position} ─► Submit, a lazy future                 op/file.rs, inflight.rs
@@ -34,13 +34,13 @@
 //! | see how cores reach each other | `cores.rs` (`spawn_on`), `task/cell/parcel.rs` (a task on its way), `runtime/threads.rs` |
 //! | find a limit | [`Builder`] |
 //!
-//! A runtime has one core on the thread that built it, and each [further](Builder::cores) one on a thread of its own, with its
-//! own ring. Tasks and handles never leave their core; what crosses is a closure that is `Send`, and its output. In a simulated
-//! world all cores take turns on one thread, as the seed says.
+//! A runtime has one core on the thread that built it, and each [further](Builder::cores) one on a thread of its own,
+//! with its own ring. Tasks and handles never leave their core; what crosses is a closure that is `Send`, and its
+//! output. In a simulated world all cores take turns on one thread, as the seed says.
 //!
-//! Layers, arrows to the right only: `net, fs ─► runtime ─► executor ─► time, inflight, blocking, call, cores ─► core ─► slots,
-//! held, driver ─► task, inbox, the pool ─► op ─► fd, buf`. `op` knows no driver and no task; no driver matches on a request, except the
-//! simulated one, which *is* a kernel.
+//! Layers, arrows to the right only: `net, fs ─► runtime ─► executor ─► time, inflight, blocking, call, cores ─► core
+//! ─► slots, held, driver ─► task, inbox, the pool ─► op ─► fd, buf`. `op` knows no driver and no task; no driver
+//! matches on a request, except the simulated one, which *is* a kernel.
 //!
 //! # Invariants
 //!
@@ -48,10 +48,12 @@
 //! - A request borrows from its op and nothing else; nobody touches the op until the last reply.
 //! - Nothing foreign (waker, `request`, `finish`, `abandon`, Drop) runs while the core's state is borrowed.
 //! - A driver gives each key exactly one last reply and touches nothing after it.
-//! - What the kernel may touch is released at the last reply, or leaked and reported. Closing a ring does not stop a disk.
+//! - What the kernel may touch is released at the last reply, or leaked and reported. Closing a ring does not stop a
+//!   disk.
 //! - No byte, connection or descriptor is lost or leaked by dropping a future.
 //! - No allocation per op in steady state; no lock and no atomic read-modify-write on a core's own fast path.
-//! - Every queue, pool, loop and wait has a stated bound.
+//! - Every queue, pool, loop and wait has a stated bound. Of tasks, and of the ops and timers that they wait for, a
+//!   program has as many as it makes: their bound is memory, and [`metrics`] counts them.
 //! - Idle costs nothing.
 
 #![deny(unsafe_code)]

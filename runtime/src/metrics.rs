@@ -3,6 +3,18 @@
 use crate::core;
 
 /// One core's counters at one moment. Totals count since the runtime was built.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let before = runtime::metrics();
+/// runtime::submit(runtime::op::Nop).await?;
+/// let after = runtime::metrics();
+/// assert_eq!((after.core, after.in_flight), (0, 0));
+/// assert!(after.completed > before.completed);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {

@@ -1,8 +1,8 @@
 //! Ops and requests: who owns what the kernel touches, what is asked, what comes back.
 //!
 //! An [`Op`] owns everything that the kernel will read or write: buffers, paths, addresses. Its [`Request`] borrows
-//! from it, so the compiler checks that each pointer the kernel gets lives in the op. A driver services the request, and the
-//! op's [`finish`](Op::finish) turns the [`Reply`] into what the caller wanted.
+//! from it, so the compiler checks that each pointer the kernel gets lives in the op. A driver services the request,
+//! and the op's [`finish`](Op::finish) turns the [`Reply`] into what the caller wanted.
 //!
 //! The flags that ops name are rustix's types, which stand beside the ops under the same names
 //! ([`socket::RecvFlags`], [`path::OFlags`], …): who uses them needs no rustix of the same version.

@@ -48,7 +48,9 @@ pub struct Probe {
 /// # Examples
 ///
 /// ```
-/// println!("{}", runtime::probe());
+/// let found = runtime::probe();
+/// assert!(found.driver == "ring" || found.refusal.is_some());
+/// eprintln!("{found}");                                                       // the report
 /// ```
 #[must_use]
 pub fn probe() -> Probe {

@@ -97,7 +97,20 @@ impl Builder {
         }
     }
 
-    /// Who services requests.
+    /// Who services requests; [`Choice::Auto`] unless said otherwise. Takes [`simulated`](Builder::simulated) back.
+    ///
+    /// # Examples
+    ///
+    /// A program that would rather not start than run without io_uring:
+    ///
+    /// ```
+    /// use runtime::{Builder, Choice};
+    ///
+    /// match Builder::new().driver(Choice::Ring).ignore_environment().build() {
+    ///     Ok(runtime) => assert_eq!(runtime.block_on(async { runtime::metrics().driver }), "ring"),
+    ///     Err(refused) => assert!(refused.to_string().contains("io_uring")),      // the cause, and the cure
+    /// }
+    /// ```
     #[must_use]
     pub fn driver(mut self, choice: Choice) -> Builder {
         self.choice = choice;
@@ -105,7 +118,8 @@ impl Builder {
         self
     }
 
-    /// A kernel in memory services requests, in an order and with faults that `seed` decides. Nothing outside is touched.
+    /// A kernel in memory services requests, in an order and with faults that `seed` decides. Nothing outside is
+    /// touched. The [guide](crate::simulated) tells what such a world has.
     #[must_use]
     pub fn simulated(mut self, seed: u64, faults: Faults) -> Builder {
         self.simulated = Some((seed, faults));
@@ -131,48 +145,96 @@ impl Builder {
         self
     }
 
-    /// How many requests the submission queue takes at once, 1 to 32768, rounded up to a power of two. More wait in memory.
+    /// How many requests the submission queue takes at once, 1 to 32768, rounded up to a power of two; 256 unless said
+    /// otherwise. More wait in memory, one entry for each op in flight. Only a ring has one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let runtime = runtime::Builder::new().entries(4).build()?;
+    /// runtime.block_on(async {
+    ///     let nops = [(); 64].map(|()| runtime::spawn(runtime::submit(runtime::op::Nop)));
+    ///     for nop in nops {
+    ///         nop.await??;
+    ///     }
+    /// # Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn entries(mut self, entries: u32) -> Builder {
         self.entries = entries;
         self
     }
 
-    /// How many replies the completion queue takes, rounded up to a power of two; 16 times the submission queue unless said
-    /// otherwise. When more come the kernel keeps them; nothing is lost, but each detour costs.
+    /// How many replies the completion queue takes, rounded up to a power of two; 16 times the submission queue unless
+    /// said otherwise, and never fewer than that takes. When more come the kernel keeps them; nothing is lost, but each
+    /// detour costs, and [`Metrics::overflows`](crate::Metrics::overflows) counts it. Only a ring has one.
     #[must_use]
     pub fn cq_entries(mut self, cq_entries: u32) -> Builder {
         self.cq_entries = Some(cq_entries);
         self
     }
 
-    /// How many buffers a core has for reads and writes of lent memory that must wait. An op that finds none left waits
-    /// for one.
+    /// How many buffers of 256 KiB a core has for reads and writes of lent memory that must wait; 64 unless said
+    /// otherwise. They are made when first needed. An op that finds none left waits for one, in the order of first
+    /// polls.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use runtime::{Builder, buf::pool::piece, time::{Duration, timeout}};
+    ///
+    /// let runtime = Builder::new().buffers(1).ignore_environment().build()?;
+    /// runtime.block_on(async {
+    ///     let only = piece(4096).await;
+    ///     assert!(timeout(Duration::from_millis(1), piece(4096)).await.is_err());
+    ///     drop(only);
+    ///     assert!(timeout(Duration::from_secs(60), piece(4096)).await.is_ok());
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn buffers(mut self, buffers: usize) -> Builder {
         self.buffers = buffers;
         self
     }
 
-    /// How many threads `spawn_blocking` and slow calls may occupy at most. They are made when needed, and end when idle.
+    /// How many threads [`spawn_blocking`](crate::spawn_blocking) and slow calls may occupy at most, on all cores
+    /// together; 64 unless said otherwise. They are made when needed, and end when idle.
     ///
-    /// The kernel makes threads too, for what a core asks of its ring and may block: opening, syncing, most writes to files. It gets
-    /// the same bound for each ring. (Its own would be four for each processor, and so many opens of a pipe that has no other
-    /// end, or reads of a server that is gone, hold up all files of the core.)
+    /// The kernel makes threads too, for what a core asks of its ring and may block: opening, syncing, most writes to
+    /// files. It gets the same bound for each ring. (Its own would be four for each processor, and so many opens of a
+    /// pipe that has no other end, or reads of a server that is gone, hold up all files of the core.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let runtime = runtime::Builder::new().blocking_threads(1).build()?;
+    /// runtime.block_on(async {
+    ///     let thread = || std::thread::current().id();
+    ///     let (one, other) = (runtime::spawn_blocking(thread), runtime::spawn_blocking(thread));
+    ///     assert_eq!(one.await?, other.await?);
+    /// # Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn blocking_threads(mut self, threads: usize) -> Builder {
         self.blocking_threads = threads;
         self
     }
 
-    /// How many blocking jobs may wait for a thread. When there are more, their tasks wait for room.
+    /// How many blocking jobs may wait for a thread, of all cores together; 4096 unless said otherwise. When there are
+    /// more, their tasks wait for room, first come, first served.
     #[must_use]
     pub fn blocking_queue(mut self, jobs: usize) -> Builder {
         self.blocking_queue = jobs;
         self
     }
 
-    /// Does without a feature that the kernel may have, to test what happens where it is missing.
+    /// Does without a feature that the kernel may have, to test what happens where it is missing. Other drivers than
+    /// the ring have none of them to lose.
     #[must_use]
     pub fn without(mut self, feature: Feature) -> Builder {
         self.features.remove(feature);
@@ -193,15 +255,27 @@ impl Builder {
         self
     }
 
-    /// Builds the runtime on this thread, where it stays; each further core gets a thread of its own, `gimmal-core-1` and
-    /// so on. The driver is chosen once: what this thread's core gets, the others must get too.
+    /// Builds the runtime on this thread, where it stays; each further core gets a thread of its own, `gimmal-core-1`
+    /// and so on. The driver is chosen once: what this thread's core gets, the others must get too.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a size of 0, for too many cores, and for environment variables that
-    /// make no sense. When there is no ring to be had and the fallback was not allowed, or memory, descriptors or threads ran
-    /// out: what was tried, what the kernel said, what it likely means, what helps; nothing is left running then.
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) when this thread has a runtime already.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a size of 0, for too many cores, and for environment variables
+    /// that make no sense. When there is no ring to be had and the fallback was not allowed, or memory, descriptors or
+    /// threads ran out: what was tried, what the kernel said, what it likely means, what helps; nothing is left running
+    /// then. [`AlreadyExists`](io::ErrorKind::AlreadyExists) when this thread has a runtime already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use runtime::Builder;
+    ///
+    /// let _runtime = Builder::new().cores(2).build()?;
+    /// assert_eq!(Builder::new().build().unwrap_err().kind(), ErrorKind::AlreadyExists);
+    /// assert_eq!(Builder::new().cores(0).build().unwrap_err().kind(), ErrorKind::InvalidInput);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn build(mut self) -> io::Result<Runtime> {
         if self.reads_environment {
             self.read_environment()?;
@@ -440,13 +514,23 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// Runs `future` to its end, on this thread's core, and meanwhile the tasks it spawns. Tasks of this thread that are left
-    /// go on the next time; those of cores on other threads never pause.
+    /// Runs `future` to its end, on this thread's core, and meanwhile the tasks it spawns. Tasks of this thread that
+    /// are left go on the next time; those of cores on other threads never pause.
     ///
     /// # Panics
     ///
-    /// If `future` does; from within this runtime, where awaiting is the way; in a [forked child](Runtime#fork); and when the
-    /// driver of a core is lost for good.
+    /// If `future` does; from within this runtime, where awaiting is the way; in a [forked child](Runtime#fork); and
+    /// when the driver of a core is lost for good.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let runtime = runtime::Runtime::new()?;
+    /// let lent = String::from("on loan");                 // `future` may borrow; what is spawned may not
+    /// let len = runtime.block_on(async { lent.len() });
+    /// assert_eq!(len, 7);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         assert!(!self.cores[0].origin.is_left(), "{IN_A_CHILD}");
         assert!(

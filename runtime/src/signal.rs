@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use signal_hook::consts::SIGINT;
 
+use crate::call;
 use crate::fd::SharedFd;
 use crate::inflight::{Submit, submit};
 use crate::op::file::{Position, Read};
@@ -17,12 +18,14 @@ use crate::op::file::{Position, Read};
 /// Waits for ctrl-c: a SIGINT that arrives after this was called.
 ///
 /// From the first call on, for the rest of the process, SIGINT no longer ends it. A program that wants a second ctrl-c
-/// to end it waits for a second one and exits: the future can be awaited again, by `&mut`, and then waits for the next. Each
-/// signal is kept until it is heard, so none is missed in between. Several waiters are all told.
+/// to end it waits for a second one and exits: the future can be awaited again, by `&mut`, and then waits for the next.
+/// Each signal is kept until it is heard, so none is missed in between. Several waiters are all told.
 ///
 /// # Errors
 ///
-/// EMFILE, ENFILE: no descriptor for the pipe through which the signal is told.
+/// EMFILE, ENFILE: no descriptor for the pipe through which the signal is told. In a [simulated
+/// world](crate::simulated), where no signal comes, the future says [`Unsupported`](io::ErrorKind::Unsupported) when it
+/// is polled.
 ///
 /// # Cancel safety
 ///
@@ -34,13 +37,16 @@ use crate::op::file::{Position, Read};
 ///
 /// # Examples
 ///
-/// ```no_run
+/// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use rustix::process::{Signal, getpid, kill_process};
+///
 /// let mut interrupted = runtime::signal::ctrl_c()?;
+/// kill_process(getpid(), Signal::INT)?;                                       // as a terminal does
 /// (&mut interrupted).await?;
-/// println!("bye; once more to go at once");
 /// let at_once = runtime::spawn(async move { interrupted.await.map(|()| std::process::exit(130)) });
-/// # drop(at_once);
+/// // Here the program tidies up, and once more ctrl-c ends it.
+/// at_once.abort();
 /// # Ok(()) }
 /// ```
 pub fn ctrl_c() -> io::Result<CtrlC> {
@@ -49,7 +55,8 @@ pub fn ctrl_c() -> io::Result<CtrlC> {
     Ok(CtrlC { fd: SharedFd::new(OwnedFd::from(told)), next: None, _registered: Registered { id } })
 }
 
-/// A wait for ctrl-c: what [`ctrl_c`] returns. Each time it is ready it has told of one signal, and goes on to the next.
+/// A wait for ctrl-c: what [`ctrl_c`] returns. Each time it is ready it has told of one signal, and goes on to the
+/// next.
 #[must_use = "futures do nothing unless awaited"]
 pub struct CtrlC {
     fd: SharedFd,
@@ -64,6 +71,9 @@ impl Future for CtrlC {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
+            if this.next.is_none() {
+                call::pass("ctrl_c")?;
+            }
             let next = this
                 .next
                 .get_or_insert_with(|| submit(Read { fd: this.fd.clone(), buf: [0; 1], position: Position::Cursor }));

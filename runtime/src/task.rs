@@ -31,8 +31,8 @@ use std::{
 
 /// Runs a future as a task of its own, on this core, beside the one that calls this.
 ///
-/// It starts when its turn comes, not before `spawn` returns. It goes on if the handle is dropped. When the runtime ends,
-/// tasks that have not are dropped where they stand.
+/// It starts when its turn comes, not before `spawn` returns. It goes on if the handle is dropped. When the runtime
+/// ends, tasks that have not are dropped where they stand.
 ///
 /// # Panics
 ///
@@ -114,6 +114,26 @@ impl Future for YieldNow {
 /// # Cancel safety
 ///
 /// An output that nobody has taken stays: poll `&mut handle` as often as you like.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use runtime::time::{Duration, sleep, timeout};
+///
+/// let mut slow = runtime::spawn(async {
+///     sleep(Duration::from_millis(5)).await;
+///     42
+/// });
+/// let answer = loop {
+///     match timeout(Duration::from_millis(1), &mut slow).await {
+///         Ok(answer) => break answer?,
+///         Err(_elapsed) => continue,                                          // nothing is lost by that
+///     }
+/// };
+/// assert_eq!(answer, 42);
+/// # Ok(()) }
+/// ```
 #[must_use = "dropping it detaches the task; `drop(…)` says that it is meant"]
 pub struct JoinHandle<T> {
     handle: Handle<T>,
@@ -130,12 +150,35 @@ impl<T> JoinHandle<T> {
     ///
     /// Not before this returns, since the task may be what is running now. A task that completes before its turn comes
     /// gives its output all the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() {
+    /// let endless = runtime::spawn(std::future::pending::<()>());
+    /// endless.abort();
+    /// assert!(endless.await.unwrap_err().is_cancelled());
+    /// # }
+    /// ```
     #[inline]
     pub fn abort(&self) {
         self.handle.abort();
     }
 
     /// Whether the output, or the error, is there: awaiting the handle would not wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let task = runtime::spawn(async { 7 });
+    /// assert!(!task.is_finished());                       // its turn comes when this task waits
+    /// while !task.is_finished() {
+    ///     runtime::yield_now().await;
+    /// }
+    /// assert_eq!(task.await?, 7);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -162,6 +205,18 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task has no output: it panicked, or it was aborted or outlived by its runtime.
+///
+/// It turns into an [`io::Error`] of kind [`Other`](io::ErrorKind::Other), so `?` works.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() {
+/// let error = runtime::spawn(async { assert!(1 > 2, "no more") }).await.unwrap_err();
+/// assert!(error.is_panic() && !error.is_cancelled());
+/// assert_eq!(error.to_string(), "the task panicked: no more");
+/// # }
+/// ```
 pub struct JoinError {
     reason: Reason,
 }
@@ -199,6 +254,15 @@ impl JoinError {
     /// # Panics
     ///
     /// If it did not panic.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() {
+    /// let error = runtime::spawn(async { assert!(1 > 2, "no more") }).await.unwrap_err();
+    /// assert_eq!(error.into_panic().downcast_ref(), Some(&"no more"));
+    /// # }
+    /// ```
     #[must_use]
     pub fn into_panic(self) -> Box<dyn Any + Send> {
         self.try_into_panic().expect("the task did not panic")
@@ -209,6 +273,17 @@ impl JoinError {
     /// # Errors
     ///
     /// This error itself, if the task did not panic.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() {
+    /// let task = runtime::spawn(std::future::pending::<()>());
+    /// task.abort();
+    /// let error = task.await.unwrap_err().try_into_panic().expect_err("it did not panic");
+    /// assert!(error.is_cancelled());
+    /// # }
+    /// ```
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.reason {
             Reason::Panicked(payload) => Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner)),

@@ -1,15 +1,16 @@
 //! Time: [`sleep`], [`timeout`], [`interval`].
 //!
-//! Nothing here asks the kernel for a timer. Each core keeps its deadlines in a wheel, and the earliest of them is
-//! the timeout of the one call in which the core waits for everything else. To make a timer and cancel it costs a reading
+//! Nothing here asks the kernel for a timer. Each core keeps its deadlines in a wheel, and the earliest of them is the
+//! timeout of the one call in which the core waits for everything else. To make a timer and cancel it costs a reading
 //! of the clock and a few list operations; a kernel timer costs a microsecond.
 //!
 //! What holds for all of it:
-//! - **Never early**, by a nanosecond. How late depends on the kernel and on who else wants the core; idle, about 10 us.
-//! - **Never is a time.** [`Duration::MAX`], and whatever else is beyond the reach of [`Instant`], means «never»; an instant
-//!   in the past means «at once». Nothing here overflows.
-//! - **The clock is the core's**: [`now`], which the simulated driver replaces by its own. Compare with that one, not with
-//!   [`Instant::now`].
+//! - **Never early**, by a nanosecond. How late depends on the kernel and on who else wants the core; idle, about 10
+//!   us.
+//! - **Never is a time.** [`Duration::MAX`], and whatever else is beyond the reach of [`Instant`], means «never»; an
+//!   instant in the past means «at once». Nothing here overflows.
+//! - **The clock is the core's**: [`now`], which the simulated driver replaces by its own. Compare with that one, not
+//!   with [`Instant::now`].
 //! - A timer belongs to the core where it was first polled, so these types are `!Send`. Dropping one cancels it.
 
 mod interval;
@@ -52,7 +53,8 @@ pub fn now() -> Instant {
 /// Waits for `duration`, counted from this call, not from the first poll. [`std::thread::sleep`], which blocks nobody.
 ///
 /// Never early. [`Duration::MAX`] never ends. A sleep that is over when it is first polled, such as one of
-/// [`Duration::ZERO`], is ready at once, up to the number of such things that a task may do before others have their turn.
+/// [`Duration::ZERO`], is ready at once, up to the number of such things that a task may do before others have their
+/// turn.
 ///
 /// # Panics
 ///
@@ -101,8 +103,8 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// A wait for a deadline: what [`sleep`] and [`sleep_until`] return.
 ///
-/// It may be polled by changing tasks of its core (the last one is woken), after it was ready (it stays ready), and dropped
-/// at any moment. It is `Unpin`, so `&mut sleep` is a future.
+/// It may be polled by changing tasks of its core (the last one is woken), after it was ready (it stays ready), and
+/// dropped at any moment. It is `Unpin`, so `&mut sleep` is a future.
 #[derive(Debug)]
 #[must_use = "a sleep waits only while it is awaited"]
 pub struct Sleep {
@@ -135,6 +137,20 @@ impl Sleep {
     }
 
     /// Whether the deadline has been reached, by [`now`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() {
+    /// use runtime::time::{Duration, sleep};
+    ///
+    /// let mut pause = sleep(Duration::from_millis(1));
+    /// assert!(pause.deadline().is_some());
+    /// (&mut pause).await;
+    /// assert!(pause.is_elapsed());
+    /// assert!(!sleep(Duration::MAX).is_elapsed());
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_elapsed(&self) -> bool {
         matches!(self.state, State::Over) || self.deadline.is_some_and(|deadline| core::now() >= deadline)
@@ -194,7 +210,8 @@ impl Future for Sleep {
         match self.state {
             State::Over => Poll::Ready(()),
             State::Armed(key) if core::timer_update(key, context.waker()) => Poll::Pending,
-            // A timer that is gone has fired, or was left on the wheel of a runtime that is no more. The clock tells which.
+            // A timer that is gone has fired, or was left on the wheel of a runtime that is no more. The clock tells
+            // which.
             State::Armed(_) | State::Idle => self.poll_by(core::now(), context.waker()),
         }
     }

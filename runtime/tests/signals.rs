@@ -1,12 +1,15 @@
-//! Ctrl-c is heard each time, on the ring and on the fallback. A program of its own, since signals are for whole processes.
+//! Ctrl-c is heard each time, on the ring and on the fallback. A program of its own, since signals are for whole
+//! processes.
 
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use runtime::signal::{CtrlC, ctrl_c};
+use runtime::simulated::{Faults, world};
 use runtime::time::timeout;
 use runtime::{Builder, Choice};
 use signal_hook::consts::SIGINT;
@@ -72,5 +75,16 @@ fn a_wait_that_is_begun_after_a_signal_does_not_hear_of_it() {
         assert!(is_pending(&mut after).await);
         interrupt();
         after.await.unwrap();
+    });
+}
+
+/// Catches: a wait that goes past a simulated kernel, or fails there with a descriptor that it does not know.
+#[test]
+fn a_simulated_world_has_no_signals_and_says_so() {
+    let _alone = alone();
+    Builder::new().simulated(7, Faults::none()).build().expect("a runtime").block_on(async {
+        let refused = ctrl_c().unwrap().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+        assert_eq!(world().unsupported(), ["ctrl_c"]);
     });
 }

@@ -3,8 +3,8 @@
 //! Lent memory may go away at any moment, so no op in flight points into it: what must wait lands in a [`Piece`] and is
 //! copied once.
 //!
-//! Bound: so many pieces of 256 KiB a core as [`Builder::buffers`](crate::Builder::buffers) says, made when first needed.
-//! An op that finds none left waits its turn; pieces go back when the kernel is done with them.
+//! Bound: so many pieces of 256 KiB a core as [`Builder::buffers`](crate::Builder::buffers) says, made when first
+//! needed. An op that finds none left waits its turn; pieces go back when the kernel is done with them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,8 +20,8 @@ use super::{IoBuf, IoBufMut};
 pub const PIECE_LEN: usize = 256 * 1024;
 
 const PAGE: usize = 4096;
-/// A copy between two places that lie alike within their pages, or a little apart, is five times slower than one between
-/// places that do not (4 KiB aliasing). malloc's large blocks start 16 bytes into a page, users' pages at 0.
+/// A copy between two places that lie alike within their pages, or a little apart, is five times slower than one
+/// between places that do not (4 KiB aliasing). malloc's large blocks start 16 bytes into a page, users' pages at 0.
 const PAST_PAGE: usize = 64;
 
 /// The pieces of one core.
@@ -159,7 +159,7 @@ impl Drop for Take {
     }
 }
 
-/// A buffer of the runtime's own, which goes back when it is dropped.
+/// A buffer of the runtime's own, which goes back when it is dropped: what [`piece`] returns.
 pub struct Piece {
     shelf: Rc<Shelf>,
     memory: Vec<u8>,
@@ -204,6 +204,8 @@ impl Drop for Piece {
 
 /// Waits for one of this core's buffers, which can take `len` bytes or the first 256 KiB of them.
 ///
+/// What it holds at first is whatever its last user left there. Served in the order of first polls.
+///
 /// # Panics
 ///
 /// Outside a runtime.
@@ -211,6 +213,21 @@ impl Drop for Piece {
 /// # Cancel safety
 ///
 /// Dropping the future gives up the place in line.
+///
+/// # io_uring
+///
+/// No op: the core's own memory, [so many](crate::Builder::buffers) pieces of it.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() {
+/// use runtime::buf::{IoBuf, pool};
+///
+/// let piece = pool::piece(1 << 30).await;
+/// assert_eq!(piece.bytes().len(), pool::PIECE_LEN);
+/// # }
+/// ```
 pub fn piece(len: usize) -> impl Future<Output = Piece> {
     crate::core::take_buffer(len)
 }

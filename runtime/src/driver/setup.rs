@@ -19,6 +19,16 @@ use crate::inbox::Inbox;
 ///
 /// Tests force them off, with [`Builder::without`](crate::Builder::without) or the environment variable `GIMMAL_WITHOUT`
 /// (names as given here, between commas).
+///
+/// # Examples
+///
+/// ```
+/// use runtime::Feature;
+///
+/// assert_eq!(Feature::named("ftruncate"), Some(Feature::Ftruncate));
+/// assert_eq!((Feature::Ftruncate.since(), Feature::Ftruncate.is_op()), ("6.9", true));
+/// assert!(Feature::ALL.iter().all(|&feature| Feature::named(feature.name()) == Some(feature)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Feature {

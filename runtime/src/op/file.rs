@@ -16,23 +16,6 @@ use crate::buf::{BufResult, IoBuf, IoBufMut, with_buf};
 use crate::fd::{Fd, FdRef, SharedFd};
 
 /// Where in a file a transfer starts.
-///
-/// # Examples
-///
-/// ```
-/// # #[runtime::main] async fn main() -> std::io::Result<()> {
-/// use std::io::Seek;
-/// use std::os::fd::OwnedFd;
-/// use runtime::{fd::SharedFd, op::file::{Position, Read}, submit};
-///
-/// let mut file = std::fs::File::open("Cargo.toml")?;
-/// let fd = SharedFd::new(OwnedFd::from(file.try_clone()?));               // the same cursor
-/// submit(Read { fd: fd.clone(), buf: [0; 4], position: Position::At(2) }).await?;
-/// assert_eq!(file.stream_position()?, 0);
-/// submit(Read { fd, buf: [0; 4], position: Position::Cursor }).await?;
-/// assert_eq!(file.stream_position()?, 4);
-/// # Ok(()) }
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
     /// So many bytes from the start; the cursor stays.

@@ -11,9 +11,9 @@ use crate::core;
 /// Ticks every `period`, from now on: the first [tick](Interval::tick) is ready at once.
 ///
 /// The ticks stay on the grid that this call begins, however late each is taken: they do not drift. **Missed ticks are
-/// skipped.** When whoever takes them comes late, one tick is ready at once, and the next is on the first point of the grid
-/// that is still to come, so there is never a burst. To learn how many were skipped, compare the instants that the ticks
-/// return.
+/// skipped.** When whoever takes them comes late, one tick is ready at once, and the next is on the first point of the
+/// grid that is still to come, so there is never a burst. To learn how many were skipped, compare the instants that the
+/// ticks return.
 ///
 /// # Panics
 ///
@@ -70,6 +70,19 @@ impl Interval {
     }
 
     /// Begins a new grid: the next tick is one period from now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() {
+    /// use runtime::time::{Duration, interval, now};
+    ///
+    /// let mut ticks = interval(Duration::from_millis(2));
+    /// let begun = now();
+    /// ticks.reset();
+    /// assert!(ticks.tick().await - begun >= ticks.period());                      // and not at once
+    /// # }
+    /// ```
     pub fn reset(&mut self) {
         match core::now().checked_add(self.period) {
             Some(next) => self.next.reset(next),

@@ -17,13 +17,13 @@ use crate::core;
 /// Gives `future` at most `duration`, and [`Elapsed`] if it is not ready by then.
 ///
 /// The future is polled before the clock is read: it gets one poll even with [`Duration::ZERO`], a result that is there
-/// always wins over the deadline, and a future that is ready at once costs no timer and no reading of the clock. For the same reason
-/// `duration` counts from the end of the first poll. [`Duration::MAX`] is no limit.
+/// always wins over the deadline, and a future that is ready at once costs no timer and no reading of the clock. For
+/// the same reason `duration` counts from the end of the first poll. [`Duration::MAX`] is no limit.
 ///
 /// # Errors
 ///
-/// [`Elapsed`], which `?` turns into an [`io::Error`] of kind [`TimedOut`](io::ErrorKind::TimedOut). It cannot say how far the
-/// future came; `deadline` of an op can.
+/// [`Elapsed`], which `?` turns into an [`io::Error`] of kind [`TimedOut`](io::ErrorKind::TimedOut). It cannot say how
+/// far the future came; `deadline` of an op can.
 ///
 /// # Panics
 ///
@@ -31,8 +31,8 @@ use crate::core;
 ///
 /// # Cancel safety
 ///
-/// Dropping this drops `future`, and so does [`Elapsed`] where it is awaited by value: what `future` says about being dropped
-/// holds. [`Timeout::into_inner`] gets it back instead.
+/// Dropping this drops `future`, and so does [`Elapsed`] where it is awaited by value: what `future` says about being
+/// dropped holds. [`Timeout::into_inner`] gets it back instead.
 ///
 /// # io_uring
 ///
@@ -85,7 +85,8 @@ pin_project! {
         #[pin]
         future: F,
         limit: Limit,
-        // Gets its deadline when the future has been pending once, in its place: to make it then and move it here cost more.
+        // Gets its deadline when the future has been pending once, in its place: to make it then and move it here cost
+        // more.
         sleep: Sleep,
     }
 }
@@ -147,6 +148,17 @@ impl<F: Future> Future for Timeout<F> {
 /// A [`timeout`] ended before its future was ready.
 ///
 /// As an [`io::Error`] it is of kind [`TimedOut`](io::ErrorKind::TimedOut).
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() {
+/// use runtime::time::{Duration, timeout};
+///
+/// let elapsed = timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_err();
+/// assert_eq!(std::io::Error::from(elapsed).kind(), std::io::ErrorKind::TimedOut);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(());
 

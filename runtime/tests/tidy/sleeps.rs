@@ -27,10 +27,6 @@ const ALLOWED: &[&str] = &[
     "runtime/tests/watchdog.rs",
     // These are about sleeping.
     "runtime/tests/time.rs",
-    // What hangs there is a sleep, which the watchdog ends.
-    "runtime/tests/watchdog.rs",
-    // Replies come in bursts beside the wakes.
-    "runtime/tests/wakes.rs",
     // That a wait of 150 ms is no stall.
     "runtime/tests/told.rs",
 ];

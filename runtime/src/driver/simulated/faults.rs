@@ -130,6 +130,15 @@ impl Faults {
 
     /// What the kernel may do on the best of days, one time in twenty each: delays, short counts, EINTR, full queues …
     /// A program that is written as for the real kernel passes without noticing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use runtime::simulated::{Fault, Faults};
+    ///
+    /// let all = Fault::ALL.into_iter().filter(|fault| fault.is_ordinary());
+    /// assert_eq!(Faults::ordinary(), all.fold(Faults::none(), |faults, fault| faults.with(fault, 0.05)));
+    /// ```
     pub fn ordinary() -> Faults {
         let ordinary = Fault::ALL.into_iter().filter(|fault| fault.is_ordinary());
         ordinary.fold(Faults::none(), |faults, fault| faults.with(fault, USUAL))

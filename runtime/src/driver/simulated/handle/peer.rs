@@ -14,7 +14,8 @@ use super::super::world::Shared;
 
 /// The outer end of a connection with the program. What it does happens at once; what it sends takes time to arrive.
 ///
-/// The connection stays open when this is dropped. Clones are the same end. [`World::connect`](super::World::connect) and [`PeerListener::accept`] make it.
+/// The connection stays open when this is dropped. Clones are the same end. [`World::connect`](super::World::connect)
+/// and [`PeerListener::accept`] make it.
 ///
 /// # Examples
 ///
@@ -53,6 +54,23 @@ impl Peer {
     ///
     /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) or [`BrokenPipe`](io::ErrorKind::BrokenPipe) once the
     /// connection is broken or this direction shut down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
+    /// # let peer = runtime::simulated::world().connect("127.0.0.1:7000".parse().unwrap())?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// peer.send(b"hello")?;
+    /// let (_, greeting) = stream.read_exact_owned([0; 5]).await?;
+    /// assert_eq!(&greeting, b"hello");
+    /// peer.close();
+    /// assert!(peer.send(b"hello").is_err());
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let mut kernel = self.shared.lock();
         let now_ns = kernel.now_ns();
@@ -60,6 +78,22 @@ impl Peer {
     }
 
     /// Takes what the program sent since the last time, which makes room for more: 64 KiB at most wait here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
+    /// # let peer = runtime::simulated::world().connect("127.0.0.1:7000".parse().unwrap())?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// stream.write_all(b"hello").await?;
+    /// runtime::time::sleep(runtime::time::Duration::from_secs(1)).await;
+    /// assert_eq!(peer.received(), b"hello");
+    /// assert_eq!(peer.received(), b"");                                           // it is taken
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn received(&self) -> Vec<u8> {
         let mut kernel = self.shared.lock();
         let now_ns = kernel.now_ns();
@@ -82,6 +116,22 @@ impl Peer {
     }
 
     /// Closes. As from any program: with an end, or with a reset if something is unread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
+    /// # let peer = runtime::simulated::world().connect("127.0.0.1:7000".parse().unwrap())?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// peer.send(b"bye")?;
+    /// peer.close();
+    /// stream.read_exact(&mut [0; 3]).await?;
+    /// assert_eq!(stream.read(&mut [0; 3]).await?, 0);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn close(&self) {
         let mut kernel = self.shared.lock();
         let now_ns = kernel.now_ns();
@@ -113,7 +163,23 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) after it was closed or reset from here, and of a unix socket.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) once it is gone, reset from here or closed at both ends, and of a
+    /// unix socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+    /// # runtime.block_on(async {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:7000").await?;
+    /// # let peer = runtime::simulated::world().connect("127.0.0.1:7000".parse().unwrap())?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// assert_eq!(peer.address()?, stream.peer_addr()?);
+    /// peer.reset();
+    /// assert_eq!(peer.address().unwrap_err().kind(), std::io::ErrorKind::NotConnected);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn address(&self) -> io::Result<SocketAddr> {
         Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
     }
@@ -125,7 +191,27 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// A listener outside, which the program can connect to: [`World::listen`](super::World::listen) makes it, and shows how.
+/// A listener outside, which the program can connect to: [`World::listen`](super::World::listen) makes it, and shows
+/// how.
+///
+/// # Examples
+///
+/// ```
+/// # let runtime = runtime::Builder::new().simulated(7, runtime::simulated::Faults::none()).build()?;
+/// # runtime.block_on(async {
+/// use runtime::simulated::world;
+///
+/// let database = world().listen("10.0.0.9:0".parse().unwrap())?;              // any free port
+/// assert!(database.accept().is_none());
+/// let stream = net::TcpStream::connect(database.address()?).await?;
+/// assert_eq!(database.accept().unwrap().address()?, stream.peer_addr()?);
+///
+/// let not_accepted = net::TcpStream::connect(database.address()?).await?;
+/// database.close();
+/// assert_eq!(not_accepted.read(&mut [0; 8]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct PeerListener {
     pub(super) shared: Arc<Shared>,
@@ -142,7 +228,7 @@ impl PeerListener {
         Ok(self.shared.lock().network.local(self.socket).ok_or(Errno::NOTCONN)?)
     }
 
-    /// Takes a connection of the program's, if there is one.
+    /// Takes a connection of the program's, if there is one; `None` if none waits, or after it was closed.
     pub fn accept(&self) -> Option<Peer> {
         let socket = self.shared.lock().network.accept(self.socket).ok()?;
         Some(Peer { shared: self.shared.clone(), socket })
