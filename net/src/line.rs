@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A [`Turn`] is owned, so an op in flight can carry it: then the line waits for that op's last reply, also when its
-//! future is gone. Without somebody who waits, nothing here allocates.
+//! future is gone. Who must come behind such an orphan, and behind nobody else, waits until it is [settled](Line::settled),
+//! beside the line. Without somebody who waits, nothing here allocates.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,7 +22,9 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Line<S> {
     shared: S,
     queue: RefCell<Queue>,
-    /// A future was dropped whose op may still have the turn.
+    /// How many turns have ended, which numbers the present one.
+    ended: Cell<u64>,
+    /// The present turn is an op's whose future is gone.
     left_to_op: Cell<bool>,
 }
 
@@ -31,8 +34,10 @@ struct Queue {
     /// Whose turn it is, from when it was passed on until they were polled.
     granted: Option<u64>,
     last_ticket: u64,
-    /// Bound: one for each future that waits.
+    /// Bound: one for each future that waits for its turn.
     waiting: VecDeque<Place>,
+    /// Bound: one for each future that waits for the end of the turn that was left to an op. All go with that.
+    settling: Vec<Place>,
 }
 
 struct Place {
@@ -42,7 +47,7 @@ struct Place {
 
 impl<S> Line<S> {
     pub fn new(shared: S) -> Rc<Line<S>> {
-        Rc::new(Line { shared, queue: RefCell::default(), left_to_op: Cell::new(false) })
+        Rc::new(Line { shared, queue: RefCell::default(), ended: Cell::new(0), left_to_op: Cell::new(false) })
     }
 
     /// Waits for the turn. Places are given in the order of the first polls.
@@ -51,21 +56,23 @@ impl<S> Line<S> {
         Wait { line: self, ticket: None }
     }
 
-    /// Says, unless it is [disarmed](Leaving::disarm), that a future was dropped while its op had the turn.
+    /// Says, unless it is [disarmed](Leaving::disarm), that a future was dropped while its op had the turn. Whoever asks
+    /// has the turn.
     #[inline]
-    pub fn leaving(&self) -> Leaving<'_> {
-        Leaving { left_to_op: Some(&self.left_to_op) }
+    pub fn leaving(&self) -> Leaving<'_, S> {
+        Leaving { line: self, turn: Some(self.ended.get()) }
     }
 
-    /// Waits for an op whose future is gone. Does not wait for those who still wait themselves.
-    pub async fn settled(self: &Rc<Line<S>>) {
-        if self.left_to_op.get() {
-            let _turn = self.turn().await;
-            self.left_to_op.set(false);
-        }
+    /// Waits for an op whose future is gone, if there is one now. Does not wait for those who still wait themselves.
+    pub fn settled(&self) -> Settled<'_, S> {
+        Settled { line: self, ticket: None }
     }
 
     fn pass_on(&self) {
+        self.ended.set(self.ended.get() + 1);
+        if self.left_to_op.replace(false) {
+            self.settle();
+        }
         let mut queue = self.queue.borrow_mut();
         let Some(next) = queue.waiting.pop_front() else {
             queue.taken = false;
@@ -75,6 +82,15 @@ impl<S> Line<S> {
         // The waker may be anybody's, and may come back here.
         drop(queue);
         next.waker.wake();
+    }
+
+    /// Before the next has the turn: what became of the op is for those who waited to hear of it.
+    #[cold]
+    fn settle(&self) {
+        let settling = std::mem::take(&mut self.queue.borrow_mut().settling);
+        for place in settling {
+            place.waker.wake();
+        }
     }
 }
 
@@ -125,7 +141,9 @@ impl<S> Future for Wait<'_, S> {
         match self.ticket {
             None if !std::mem::replace(&mut line.queue.borrow_mut().taken, true) => {}
             None => {
-                self.ticket = Some(line.stand_in(context.waker()));
+                let place = line.place(context.waker());
+                self.ticket = Some(place.ticket);
+                line.queue.borrow_mut().waiting.push_back(place);
                 return Poll::Pending;
             }
             Some(ticket) if line.queue.borrow_mut().granted.take_if(|granted| *granted == ticket).is_some() => {
@@ -140,25 +158,55 @@ impl<S> Future for Wait<'_, S> {
     }
 }
 
+/// The future of [`Line::settled`].
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct Settled<'a, S> {
+    line: &'a Line<S>,
+    ticket: Option<u64>,
+}
+
+impl<S> Future for Settled<'_, S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let line = self.line;
+        match self.ticket {
+            None if !line.left_to_op.get() => return Poll::Ready(()),
+            None => {
+                let place = line.place(context.waker());
+                self.ticket = Some(place.ticket);
+                line.queue.borrow_mut().settling.push(place);
+            }
+            // A place that is gone went with the turn. That the next one may be left to its op, too, is not waited for.
+            Some(ticket) if !line.wake_instead(ticket, context.waker()) => {
+                self.ticket = None;
+                return Poll::Ready(());
+            }
+            Some(_) => {}
+        }
+        Poll::Pending
+    }
+}
+
 impl<S> Line<S> {
     #[cold]
-    fn stand_in(&self, waker: &Waker) -> u64 {
+    fn place(&self, waker: &Waker) -> Place {
         let waker = waker.clone();
         let mut queue = self.queue.borrow_mut();
         queue.last_ticket += 1;
-        let ticket = queue.last_ticket;
-        queue.waiting.push_back(Place { ticket, waker });
-        ticket
+        Place { ticket: queue.last_ticket, waker }
     }
 
-    /// The future has moved to another task, perhaps.
-    fn wake_instead(&self, ticket: u64, waker: &Waker) {
+    /// The future has moved to another task, perhaps. `false`: it has no place any more.
+    fn wake_instead(&self, ticket: u64, waker: &Waker) -> bool {
         let mut waker = waker.clone();
-        if let Some(place) = self.queue.borrow_mut().waiting.iter_mut().find(|place| place.ticket == ticket) {
-            std::mem::swap(&mut place.waker, &mut waker);
-        }
+        let mut queue = self.queue.borrow_mut();
+        let place = queue.places().find(|place| place.ticket == ticket);
+        let has_place = place.map(|place| std::mem::swap(&mut place.waker, &mut waker)).is_some();
+        drop(queue);
         // The one before is dropped here, outside of the borrow.
         drop(waker);
+        has_place
     }
 
     fn give_up(&self, ticket: u64) {
@@ -168,10 +216,23 @@ impl<S> Line<S> {
             self.pass_on();
             return;
         }
-        let place = queue.waiting.iter().position(|place| place.ticket == ticket);
-        let gone = place.and_then(|at| queue.waiting.remove(at));
+        let gone = queue.remove(ticket);
         drop(queue);
         drop(gone);
+    }
+}
+
+impl Queue {
+    fn places(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.waiting.iter_mut().chain(&mut self.settling)
+    }
+
+    fn remove(&mut self, ticket: u64) -> Option<Place> {
+        if let Some(at) = self.waiting.iter().position(|place| place.ticket == ticket) {
+            return self.waiting.remove(at);
+        }
+        let at = self.settling.iter().position(|place| place.ticket == ticket)?;
+        Some(self.settling.swap_remove(at))
     }
 }
 
@@ -184,25 +245,35 @@ impl<S> Drop for Wait<'_, S> {
     }
 }
 
-/// Notices that a future is dropped between the start of its op and the reply.
-#[must_use = "it notices being dropped"]
-pub(crate) struct Leaving<'a> {
-    left_to_op: Option<&'a Cell<bool>>,
-}
-
-impl Leaving<'_> {
-    /// The reply came.
-    #[inline]
-    pub fn disarm(mut self) {
-        self.left_to_op = None;
+impl<S> Drop for Settled<'_, S> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.line.give_up(ticket);
+        }
     }
 }
 
-impl Drop for Leaving<'_> {
+/// Notices that a future is dropped between the start of its op and the reply.
+#[must_use = "it notices being dropped"]
+pub(crate) struct Leaving<'a, S> {
+    line: &'a Line<S>,
+    turn: Option<u64>,
+}
+
+impl<S> Leaving<'_, S> {
+    /// The reply came.
+    #[inline]
+    pub fn disarm(mut self) {
+        self.turn = None;
+    }
+}
+
+impl<S> Drop for Leaving<'_, S> {
+    /// The op may be gone before its future is, if the reply was there already, and the turn with it.
     #[inline]
     fn drop(&mut self) {
-        if let Some(left_to_op) = self.left_to_op {
-            left_to_op.set(true);
+        if self.turn == Some(self.line.ended.get()) {
+            self.line.left_to_op.set(true);
         }
     }
 }

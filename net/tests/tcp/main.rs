@@ -8,5 +8,6 @@ mod half_closed;
 mod moving;
 mod nothing_lost;
 mod orphans;
+mod settling;
 mod support;
 mod turns;
