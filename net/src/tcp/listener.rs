@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use runtime::call;
-use runtime::fd::SharedFd;
+use runtime::fd::{Fd, SharedFd};
 use runtime::op::socket::{End, SocketOption};
+use runtime::time::Duration;
 use rustix::net::sockopt;
 
 use super::detached::{DetachedTcpListener, into_fd, into_owned};
@@ -41,6 +42,8 @@ const BACKLOG: i32 = 128;
 pub struct TcpListener {
     fd: SharedFd,
     accepting: Rc<Line<Accepting>>,
+    /// What connections inherit: `SO_LINGER`, as it was when this handle was made.
+    linger: Option<Duration>,
 }
 
 impl TcpListener {
@@ -82,7 +85,15 @@ impl TcpListener {
     }
 
     fn new(fd: SharedFd) -> TcpListener {
-        TcpListener { accepting: Accepting::new(fd.clone()), fd }
+        TcpListener { accepting: Accepting::new(fd.clone()), fd, linger: None }
+    }
+
+    /// One that was made elsewhere, and may have any options.
+    fn adopted(fd: Fd) -> TcpListener {
+        let mut listener = TcpListener::new(SharedFd::new(fd));
+        // No socket fails to tell; a simulated one never lingers.
+        listener.linger = listener.fd.os().ok().and_then(|fd| sockopt::socket_linger(fd).ok()).flatten();
+        listener
     }
 
     /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones: the ring waits for a
@@ -102,7 +113,7 @@ impl TcpListener {
     /// ```
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         listener.set_nonblocking(false)?;
-        Ok(TcpListener::new(SharedFd::new(OwnedFd::from(listener))))
+        Ok(TcpListener::adopted(OwnedFd::from(listener).into()))
     }
 
     /// Waits for a connection. [`std::net::TcpListener::accept`].
@@ -137,7 +148,7 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let turn = self.accepting.turn().await;
         let (fd, peer) = turn.accept().await?;
-        Ok((TcpStream::new(SharedFd::new(fd)), peer.ip()?))
+        Ok((TcpStream::accepted(fd, self.linger), peer.ip()?))
     }
 
     /// The connections, one after the other. [`std::net::TcpListener::incoming`].
@@ -175,7 +186,7 @@ impl TcpListener {
     ///
     /// None; std's has some.
     pub fn try_clone(&self) -> io::Result<TcpListener> {
-        Ok(TcpListener { fd: self.fd.clone(), accepting: self.accepting.clone() })
+        Ok(TcpListener { fd: self.fd.clone(), accepting: self.accepting.clone(), linger: self.linger })
     }
 
     /// Sets the time to live of what connections begin with. [`std::net::TcpListener::set_ttl`].
@@ -296,28 +307,30 @@ impl TcpListener {
     /// # Ok(()) }
     /// ```
     pub async fn detach(self) -> io::Result<DetachedTcpListener> {
-        let TcpListener { fd, accepting } = self;
+        let TcpListener { fd, accepting, .. } = self;
         let accepted = if Rc::strong_count(&accepting) == 1 { accepting.end().await } else { None };
         drop(accepting);
         Ok(DetachedTcpListener { fd: into_fd(fd)?, accepted })
     }
 
     pub(super) fn attached(detached: DetachedTcpListener) -> TcpListener {
-        let listener = TcpListener::new(SharedFd::new(detached.fd));
+        let listener = TcpListener::adopted(detached.fd);
         listener.accepting.park(detached.accepted);
         listener
     }
 
     /// Ends what is in flight, unless a clone of the handle needs it.
     async fn end(self) -> (SharedFd, Option<TcpStream>) {
-        let TcpListener { fd, accepting } = self;
+        let TcpListener { fd, accepting, linger } = self;
         let is_last = Rc::strong_count(&accepting) == 1;
         let unread = if is_last { accepting.end().await } else { None };
-        (fd, unread.map(|(fd, _peer)| TcpStream::new(SharedFd::new(fd))))
+        (fd, unread.map(|(fd, _peer)| TcpStream::accepted(fd, linger)))
     }
 }
 
 impl AsFd for TcpListener {
+    /// `SO_LINGER` is not to be set through this: the connections inherit it, unnoticed, and dropping one would block the core.
+    ///
     /// # Panics
     ///
     /// On a simulated kernel, whose descriptors have no number.

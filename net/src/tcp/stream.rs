@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use runtime::fd::SharedFd;
+use runtime::fd::{Fd, SharedFd};
 use runtime::op::socket::{self, Connect, End, SocketOption};
 use runtime::time::{Duration, now};
 use runtime::{call, submit};
@@ -128,6 +128,16 @@ impl TcpStream {
 
     pub(super) fn new(fd: SharedFd) -> TcpStream {
         TcpStream { fd, inbound: OnceCell::new(), outbound: OnceCell::new() }
+    }
+
+    /// One that inherited `linger` from its listener.
+    #[inline]
+    pub(super) fn accepted(fd: Fd, linger: Option<Duration>) -> TcpStream {
+        let stream = TcpStream::new(SharedFd::new(fd));
+        if linger.is_some() {
+            stream.note_linger(linger);
+        }
+        stream
     }
 
     #[inline]

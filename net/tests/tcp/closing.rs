@@ -1,10 +1,12 @@
 //! How connections and listeners end, whatever is in flight.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 
 use net::{TcpListener, TcpStream};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, now, timeout};
+use rustix::net::sockopt;
 
 use crate::support::{a_few_turns, check, fill, listen, narrow_pair, pair, pattern, poll_once};
 
@@ -157,4 +159,54 @@ async fn a_lingering_socket_does_not_hold_up_its_core() {
             closing.await.unwrap().unwrap();
         }
     }
+}
+
+/// Connections inherit the linger time of their listener.
+/// Catches: a listener taken over from std, or attached, that does not ask for it; a clone that does not know it; an accept
+/// or an `into_std` that does not pass it on.
+#[runtime::test(driver = ring)]
+async fn a_socket_that_lingers_as_its_listener_does_holds_up_no_core() {
+    for way in ["from_std", "attach", "clone", "into_std"] {
+        let std = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = std.local_addr().unwrap();
+        if way == "attach" {
+            // It is set after `from_std` has asked.
+            let shared = std.try_clone().unwrap();
+            let listener = TcpListener::from_std(std).unwrap();
+            sockopt::set_socket_linger(&shared, Some(Duration::from_secs(30))).unwrap();
+            let listener = listener.detach().await.unwrap().attach();
+            drop_one_that_is_full(listener.accept(), address).await;
+            continue;
+        }
+        sockopt::set_socket_linger(&std, Some(Duration::from_secs(30))).unwrap();
+        let listener = TcpListener::from_std(std).unwrap();
+        match way {
+            "clone" => drop_one_that_is_full(listener.try_clone().unwrap().accept(), address).await,
+            "into_std" => {
+                assert!(poll_once(pin!(listener.accept())).await.is_pending());
+                let untaken = async {
+                    a_few_turns().await;
+                    let (_listener, untaken) = listener.into_std().await?;
+                    Ok((untaken.expect("the accept was in flight"), address))
+                };
+                drop_one_that_is_full(untaken, address).await;
+            }
+            _ => drop_one_that_is_full(listener.accept(), address).await,
+        }
+    }
+}
+
+/// Connects, and drops the other end when it has more to send than the peer takes.
+async fn drop_one_that_is_full<T>(
+    accepting: impl Future<Output = std::io::Result<(TcpStream, T)>>,
+    address: SocketAddr,
+) {
+    let _peer = std::net::TcpStream::connect(address).unwrap();
+    let (server, _) = accepting.await.unwrap();
+    assert_eq!(server.linger().unwrap(), Some(Duration::from_secs(30)), "it is inherited");
+    fill(&server).await;
+    let began = now();
+    drop(server);
+    a_few_turns().await;
+    assert!(now() - began < Duration::from_secs(1), "the core stood still for {:?}", now() - began);
 }
