@@ -349,7 +349,8 @@ impl TcpStream {
     ///
     /// See [`TcpStream`].
     pub async fn close(self) -> io::Result<()> {
-        let Ended { fd, written, linger, .. } = self.end().await;
+        let Ended { fd, inbound, written, linger } = self.end().await;
+        drop(inbound);
         if linger.is_some()
             && let Ok(owned) = into_owned(fd)
         {
@@ -385,9 +386,10 @@ impl TcpStream {
     /// # drop(stream); Ok(()) }
     /// ```
     pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Vec<u8>)> {
-        let Ended { fd, unread, written, linger, .. } = self.end().await;
-        written?;
-        let owned = into_owned(fd)?;
+        let mut ended = self.end().await;
+        std::mem::replace(&mut ended.written, Ok(()))?;
+        let linger = ended.linger;
+        let (owned, unread, _failed) = ended.take(into_owned)?;
         if linger.is_some() {
             sockopt::set_socket_linger(&owned, linger)?;
         }
@@ -429,9 +431,11 @@ impl TcpStream {
     pub async fn detach(self) -> io::Result<DetachedTcpStream> {
         let read_timeout = self.inbound.get().and_then(|inbound| inbound.limit.get());
         let write_timeout = self.outbound.get().and_then(|outbound| outbound.limit.get());
-        let Ended { fd, unread, failed, written, linger } = self.end().await;
-        written?;
-        Ok(DetachedTcpStream { fd: into_fd(fd)?, unread, failed, read_timeout, write_timeout, linger })
+        let mut ended = self.end().await;
+        std::mem::replace(&mut ended.written, Ok(()))?;
+        let linger = ended.linger;
+        let (fd, unread, failed) = ended.take(into_fd)?;
+        Ok(DetachedTcpStream { fd, unread, failed, read_timeout, write_timeout, linger })
     }
 
     pub(super) fn attached(detached: DetachedTcpStream) -> io::Result<TcpStream> {
@@ -456,7 +460,7 @@ impl TcpStream {
     /// Waits for ops whose future is gone, and ends what is in flight, unless a clone of the handle needs it.
     async fn end(self) -> Ended {
         let TcpStream { fd, inbound, outbound } = self;
-        let mut ended = Ended { fd, unread: Vec::new(), failed: None, written: Ok(()), linger: None };
+        let mut ended = Ended { fd, inbound: None, written: Ok(()), linger: None };
         if let Some(outbound) = outbound.into_inner() {
             outbound.settled().await;
             ended.written = outbound.check();
@@ -469,11 +473,10 @@ impl TcpStream {
         }
         if let Some(inbound) = inbound.into_inner() {
             inbound.settled().await;
-            ended.unread = inbound.take_all_parked();
-            ended.failed = inbound.take_failed();
             if Rc::strong_count(&inbound) == 1 {
                 inbound.end().await;
             }
+            ended.inbound = Some(inbound);
         }
         ended
     }
@@ -482,12 +485,30 @@ impl TcpStream {
 /// What is left of a stream when nothing is in flight any more.
 struct Ended {
     fd: SharedFd,
-    unread: Vec<u8>,
-    /// The error of a receive that nobody waited for.
-    failed: Option<io::Error>,
+    inbound: Option<Rc<Line<Inbound>>>,
     written: io::Result<()>,
     /// What was set, and was unset so that dropping would not block.
     linger: Option<Duration>,
+}
+
+impl Ended {
+    /// The descriptor as `owned` makes it, the bytes that no read has taken, and the error of a receive that nobody waited for.
+    fn take<T>(self, owned: impl FnOnce(SharedFd) -> io::Result<T>) -> io::Result<(T, Vec<u8>, Option<io::Error>)> {
+        let Ended { fd, inbound, .. } = self;
+        match inbound {
+            // A clone lives, and the descriptor is duplicated: if that cannot be, it keeps what it has.
+            Some(shared) if Rc::strong_count(&shared) > 1 => {
+                let fd = owned(fd)?;
+                Ok((fd, shared.take_all_parked(), shared.take_failed()))
+            }
+            Some(last) => {
+                let (unread, failed) = (last.take_all_parked(), last.take_failed());
+                drop(last);
+                Ok((owned(fd)?, unread, failed))
+            }
+            None => Ok((owned(fd)?, Vec::new(), None)),
+        }
+    }
 }
 
 /// The op that connects a new socket to `address`.

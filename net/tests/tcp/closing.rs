@@ -210,3 +210,16 @@ async fn drop_one_that_is_full<T>(
     a_few_turns().await;
     assert!(now() - began < Duration::from_secs(1), "the core stood still for {:?}", now() - began);
 }
+
+/// Catches: a close of one handle that takes what was received and is unread from the others.
+#[runtime::test(driver = each)]
+async fn the_close_of_one_handle_leaves_what_is_unread_to_its_clones() {
+    let (client, server) = pair().await;
+    client.write_all(b"ab").await.unwrap();
+    // It has two bytes of three when it is dropped.
+    assert!(timeout(SOON, server.read_exact(&mut [0; 3])).await.is_err());
+    server.try_clone().unwrap().close().await.unwrap();
+    let mut rest = [0; 2];
+    server.read_exact(&mut rest).await.unwrap();
+    assert_eq!(&rest, b"ab");
+}
