@@ -162,8 +162,7 @@ async fn a_lingering_socket_does_not_hold_up_its_core() {
 }
 
 /// Connections inherit the linger time of their listener.
-/// Catches: a listener taken over from std, or attached, that does not ask for it; a clone that does not know it; an accept
-/// or an `into_std` that does not pass it on.
+/// Catches: an accept that does not pass it on to the connection.
 #[runtime::test(driver = ring)]
 async fn a_socket_that_lingers_as_its_listener_does_holds_up_no_core() {
     for way in ["from_std", "attach", "clone", "into_std"] {

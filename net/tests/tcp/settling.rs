@@ -62,8 +62,7 @@ async fn nothing_waits_for_a_write_of_now_because_of_one_that_was_dropped_before
     }
 }
 
-/// Catches: one who waits for the dropped write in the line of those who write; one who goes away and leaves its place; of
-/// several who wait, only one that is woken.
+/// Catches: of several who wait, only one that is woken.
 #[runtime::test(driver = each)]
 async fn who_waits_for_a_dropped_write_does_not_wait_for_the_one_behind_it() {
     let (client, server) = narrow_pair().await;

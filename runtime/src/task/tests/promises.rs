@@ -408,7 +408,7 @@ fn what_waits_knows_whether_it_stands_for_a_waker_already() {
     end(&core);
 }
 
-/// Catches: a push that takes no look at the mark, or does not cut off who was behind the task when it last stood in the queue.
+/// Catches: a push that takes no look at the mark.
 #[test]
 fn tasks_run_in_the_order_of_their_wakes_and_once_however_often_they_are_woken() {
     const TASKS: usize = 1000;
