@@ -94,13 +94,14 @@ pub(crate) struct Sending<B> {
     pub buf: B,
     /// So many bytes are out.
     pub sent: usize,
-    /// Where the piece ends that is in flight.
+    /// Where the piece begins that is on its way, and where it ends.
+    begin: usize,
     end: usize,
 }
 
 impl<B: IoBuf> Sending<B> {
     pub fn new(turn: Turn<Outbound>, buf: B) -> Sending<B> {
-        Sending { turn, buf, sent: 0, end: 0 }
+        Sending { turn, buf, sent: 0, begin: 0, end: 0 }
     }
 
     /// Sends one piece. Adds to `sent`, and returns how much that was.
@@ -108,7 +109,10 @@ impl<B: IoBuf> Sending<B> {
         if let Err(error) = self.turn.check() {
             return (self, Err(error));
         }
-        self.end = self.buf.bytes().len().min(self.sent + PIECE_MAX);
+        // A piece of which a part is out is gone on with.
+        if self.sent == self.end {
+            (self.begin, self.end) = (self.sent, self.buf.bytes().len().min(self.sent + PIECE_MAX));
+        }
         if call::is_cheaper() {
             match call::try_send(&self.turn.fd, &self.buf.bytes()[self.sent..self.end], SendFlags::empty()) {
                 // No room: the op waits for that. Or a signal.
@@ -172,10 +176,13 @@ impl<B: IoBuf> Op for Sending<B> {
 
     fn abandon(self, reply: io::Result<Reply>) {
         let (sending, sent) = self.finish(reply);
+        let is_cancelled = matches!(&sent, Err(error) if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()));
         match sent {
-            // The end of the runtime, or a deadline, before anything was sent.
-            Err(error) if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()) => {}
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => sending.turn.failed.set(Some(error)),
+            // The end of the runtime, or a deadline: a piece of which nothing is out stays so.
+            Err(_) if is_cancelled && sending.sent == sending.begin => {}
+            Err(error) if !is_cancelled && error.kind() != io::ErrorKind::Interrupted => {
+                sending.turn.failed.set(Some(error));
+            }
             _ if sending.sent < sending.end => drop(runtime::spawn(sending.finish_piece())),
             _ => {}
         }

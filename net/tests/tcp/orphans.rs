@@ -156,3 +156,26 @@ async fn a_timeout_of_the_stream_is_stds_and_loses_nothing() {
     check(0, &all);
     assert_eq!(all.len(), usize::try_from(sent).unwrap());
 }
+
+/// A part of the piece went out at once; the rest waits, is stopped by the time limit, and then nobody waits for it.
+/// Catches: an `abandon` that takes a cancelled rest for a piece of which nothing is out.
+#[runtime::test(driver = each)]
+async fn a_piece_that_is_out_in_part_goes_out_whole_also_after_its_time_is_over() {
+    const PIECE: u64 = 256 << 10;
+    let (client, server) = narrow_pair().await;
+    client.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
+    {
+        let piece: Vec<u8> = (0..PIECE).map(pattern).collect();
+        let mut write = pin!(client.write_all_owned(piece));
+        assert!(poll_once(write.as_mut()).await.is_pending());
+        assert!(timeout(Duration::from_millis(20), std::future::pending::<()>()).await.is_err());
+        // This poll sees that the time is over, and has the rest cancelled.
+        assert!(poll_once(write.as_mut()).await.is_pending());
+    }
+    let down = runtime::spawn(async move { client.shutdown(Shutdown::Write).await });
+    let all = read_to_end(&server).await;
+    check(0, &all);
+    // On a simulated kernel it may have been one op, of which nothing was out.
+    assert!(all.len() == usize::try_from(PIECE).unwrap() || all.is_empty(), "{} bytes", all.len());
+    down.await.unwrap().unwrap();
+}
