@@ -76,7 +76,9 @@ async fn a_number_that_is_no_descriptors_is_refused() {
 }
 
 /// Owns something whose end can be seen.
-struct Holds(#[expect(dead_code, reason = "only its Drop counts")] Rc<()>);
+struct Holds {
+    _held: Rc<()>,
+}
 
 impl Op for Holds {
     type Output = ();
@@ -104,7 +106,7 @@ async fn a_waker_whose_clone_panics_leaks_no_op() {
     let held = Rc::new(());
     let waker = waker_that_cannot_be_cloned();
     {
-        let mut op = pin!(submit(Holds(held.clone())));
+        let mut op = pin!(submit(Holds { _held: held.clone() }));
         let polled = catch_unwind(AssertUnwindSafe(|| op.as_mut().poll(&mut Context::from_waker(&waker))));
         assert!(polled.is_err());
     }
