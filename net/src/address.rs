@@ -34,6 +34,10 @@ pub trait ToSocketAddrs {
     /// # io_uring
     ///
     /// No op. An address is read where it stands; a name is looked up by getaddrinfo(3) on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// As of the trait.
     fn to_socket_addrs(&self) -> impl Future<Output = io::Result<Self::Iter>>;
 }
 

@@ -73,4 +73,4 @@ pub use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketA
 pub use crate::address::ToSocketAddrs;
 pub use crate::tcp::detached::{DetachedTcpListener, DetachedTcpStream};
 pub use crate::tcp::listener::{Incoming, TcpListener};
-pub use crate::tcp::stream::TcpStream;
+pub use crate::tcp::stream::{Remains, TcpStream};

@@ -66,7 +66,16 @@ impl Outbound {
 
     /// Tells once what became of a write that was dropped.
     pub fn check(&self) -> io::Result<()> {
-        self.failed.take().map_or(Ok(()), Err)
+        self.take_failed().map_or(Ok(()), Err)
+    }
+
+    /// Gives away the error of a write that nobody waited for any more, or takes one that was given away.
+    pub fn take_failed(&self) -> Option<io::Error> {
+        self.failed.take()
+    }
+
+    pub fn set_failed(&self, failed: Option<io::Error>) {
+        self.failed.set(failed);
     }
 
     /// Ends what is in flight for the handle. Nobody may be waiting.

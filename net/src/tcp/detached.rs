@@ -13,16 +13,14 @@ use runtime::fd::{Fd, SharedFd};
 use runtime::op::address::SocketAddress;
 
 use super::listener::TcpListener;
-use super::stream::TcpStream;
+use super::stream::{Remains, TcpStream};
 
 /// A [`TcpStream`] without a core: what [`TcpStream::detach`] returns. Dropping it closes the connection.
 #[must_use = "dropping it closes the connection"]
 pub struct DetachedTcpStream {
     pub(super) fd: Fd,
-    /// Received, and taken by no read.
-    pub(super) unread: Vec<u8>,
-    /// The error of a receive that nobody waited for.
-    pub(super) failed: Option<io::Error>,
+    /// What nobody has heard of yet.
+    pub(super) remains: Remains,
     pub(super) read_timeout: Option<Duration>,
     pub(super) write_timeout: Option<Duration>,
     /// Not set on the socket meanwhile, so that dropping this does not block.
@@ -38,7 +36,7 @@ impl DetachedTcpStream {
     ///
     /// # Examples
     ///
-    /// See [`TcpStream::detach`].
+    /// As of [`TcpStream::detach`].
     pub fn attach(self) -> io::Result<TcpStream> {
         TcpStream::attached(self)
     }
@@ -46,7 +44,7 @@ impl DetachedTcpStream {
 
 impl fmt::Debug for DetachedTcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DetachedTcpStream").field("fd", &self.fd.borrow()).field("unread", &self.unread.len()).finish()
+        f.debug_struct("DetachedTcpStream").field("fd", &self.fd.borrow()).field("remains", &self.remains).finish()
     }
 }
 
@@ -63,7 +61,7 @@ impl DetachedTcpListener {
     ///
     /// # Examples
     ///
-    /// See [`TcpListener::detach`].
+    /// As of [`TcpListener::detach`].
     pub fn attach(self) -> TcpListener {
         TcpListener::attached(self)
     }

@@ -29,14 +29,17 @@ const BACKLOG: i32 = 128;
 ///
 /// # Examples
 ///
-/// ```no_run
+/// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
-/// let listener = net::TcpListener::bind("127.0.0.1:8080").await?;
+/// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
 /// loop {
 ///     let (stream, _peer) = listener.accept().await?;
 ///     let answered = runtime::spawn(async move { stream.write_all(b"hello\n").await });
 ///     drop(answered); // It goes on by itself.
+///     # break;
 /// }
+/// # client.read_exact(&mut [0; 6]).await
 /// # }
 /// ```
 pub struct TcpListener {
@@ -179,6 +182,15 @@ impl TcpListener {
     /// # Errors
     ///
     /// As getsockname(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// assert!(listener.local_addr()?.ip().is_loopback());
+    /// # Ok(()) }
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         call::name(&self.fd, End::Local)?.ip()
     }
@@ -189,15 +201,41 @@ impl TcpListener {
     /// # Errors
     ///
     /// None; std's has some.
+    ///
+    /// # Examples
+    ///
+    /// Two tasks that accept by turns:
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let address = listener.local_addr()?;
+    /// for worker in [listener.try_clone()?, listener] {
+    ///     drop(runtime::spawn(async move { worker.accept().await }));
+    /// }
+    /// # for _ in 0..2 { net::TcpStream::connect(address).await?; }
+    /// # Ok(()) }
+    /// ```
     pub fn try_clone(&self) -> io::Result<TcpListener> {
         Ok(TcpListener { fd: self.fd.clone(), accepting: self.accepting.clone(), linger: self.linger })
     }
 
-    /// Sets the time to live of what connections begin with. [`std::net::TcpListener::set_ttl`].
+    /// Over how many routers may go what its connections send, unless they say otherwise; 1 to 255. [`std::net::TcpListener::set_ttl`].
     ///
     /// # Errors
     ///
-    /// As setsockopt(2): [`InvalidInput`](io::ErrorKind::InvalidInput) for 0 and above 255.
+    /// As setsockopt(2): [`InvalidInput`](io::ErrorKind::InvalidInput) for 0 and above 255;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// listener.set_ttl(100)?;
+    /// assert_eq!(listener.ttl()?, 100);
+    /// # Ok(()) }
+    /// ```
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         Ok(sockopt::set_ip_ttl(self.fd.os()?, ttl)?)
     }
@@ -206,7 +244,11 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// As getsockopt(2).
+    /// As getsockopt(2); [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// As of [`set_ttl`](TcpListener::set_ttl).
     pub fn ttl(&self) -> io::Result<u32> {
         Ok(sockopt::ip_ttl(self.fd.os()?)?)
     }
@@ -215,7 +257,16 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// As getsockopt(2).
+    /// As getsockopt(2); [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// assert!(listener.take_error()?.is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         Ok(sockopt::socket_error(self.fd.os()?)?.err().map(io::Error::from))
     }
@@ -386,7 +437,7 @@ impl Incoming<'_> {
     ///
     /// # Examples
     ///
-    /// See [`TcpListener::incoming`].
+    /// As of [`TcpListener::incoming`].
     pub async fn next(&mut self) -> Option<io::Result<TcpStream>> {
         Some(self.listener.accept().await.map(|(stream, _peer)| stream))
     }

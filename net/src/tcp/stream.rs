@@ -1,7 +1,11 @@
-//! A TCP connection: making one, its options, its end. Its reads and writes are in the files below.
+//! A TCP connection, and how one is made. What it does is in the files below.
 
+mod ends;
+mod options;
 mod read;
 mod write;
+
+pub use ends::Remains;
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -11,12 +15,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use runtime::fd::{Fd, SharedFd};
-use runtime::op::socket::{self, Connect, End, SocketOption};
+use runtime::op::socket::{self, Connect};
 use runtime::time::{Duration, now};
 use runtime::{call, submit};
 use rustix::net::sockopt;
 
-use super::detached::{DetachedTcpStream, into_fd, into_owned};
 use super::socket;
 use crate::address::{ToSocketAddrs, on_each};
 use crate::inbound::Inbound;
@@ -190,6 +193,25 @@ impl TcpStream {
     /// # Errors
     ///
     /// None; std's has some.
+    ///
+    /// # Examples
+    ///
+    /// One task reads while another writes:
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (peer, _) = listener.accept().await?;
+    /// let reader = stream.try_clone()?;
+    /// let answer = runtime::spawn(async move { reader.read_owned(vec![0; 16]).await });
+    /// stream.write_all(b"ping").await?;
+    /// # peer.read_exact(&mut [0; 4]).await?;
+    /// # peer.write_all(b"pong").await?;
+    /// let (received, buf) = answer.await??;
+    /// assert!(b"pong".starts_with(&buf[..received]));
+    /// # Ok(()) }
+    /// ```
     pub fn try_clone(&self) -> io::Result<TcpStream> {
         let inbound = OnceCell::from(self.inbound().clone());
         let outbound = OnceCell::from(self.outbound().clone());
@@ -235,279 +257,6 @@ impl TcpStream {
             Shutdown::Both => socket::Shutdown::Both,
         };
         call::shutdown(&self.fd, how)
-    }
-
-    /// Our end's address. [`std::net::TcpStream::local_addr`].
-    ///
-    /// # Errors
-    ///
-    /// As getsockname(2).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        call::name(&self.fd, End::Local)?.ip()
-    }
-
-    /// Their end's address. [`std::net::TcpStream::peer_addr`].
-    ///
-    /// # Errors
-    ///
-    /// As getpeername(2): [`NotConnected`](io::ErrorKind::NotConnected) when the connection is gone.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        call::name(&self.fd, End::Peer)?.ip()
-    }
-
-    /// Sends small pieces at once, instead of waiting for more. [`std::net::TcpStream::set_nodelay`].
-    ///
-    /// # Errors
-    ///
-    /// As setsockopt(2).
-    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        call::set_option(&self.fd, SocketOption::NoDelay(nodelay))
-    }
-
-    /// What [`set_nodelay`](TcpStream::set_nodelay) set. [`std::net::TcpStream::nodelay`].
-    ///
-    /// # Errors
-    ///
-    /// As getsockopt(2).
-    pub fn nodelay(&self) -> io::Result<bool> {
-        Ok(sockopt::tcp_nodelay(self.fd.os()?)?)
-    }
-
-    /// Sets the time to live of what is sent. [`std::net::TcpStream::set_ttl`].
-    ///
-    /// # Errors
-    ///
-    /// As setsockopt(2): [`InvalidInput`](io::ErrorKind::InvalidInput) for 0 and above 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        Ok(sockopt::set_ip_ttl(self.fd.os()?, ttl)?)
-    }
-
-    /// What [`set_ttl`](TcpStream::set_ttl) set. [`std::net::TcpStream::ttl`].
-    ///
-    /// # Errors
-    ///
-    /// As getsockopt(2).
-    pub fn ttl(&self) -> io::Result<u32> {
-        Ok(sockopt::ip_ttl(self.fd.os()?)?)
-    }
-
-    /// How long [`close`](TcpStream::close) waits until the peer has everything; `Some(ZERO)` breaks the connection off.
-    /// `SO_LINGER`.
-    ///
-    /// A handle that is dropped makes nobody wait: the system goes on sending in the background.
-    ///
-    /// # Errors
-    ///
-    /// As setsockopt(2).
-    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        sockopt::set_socket_linger(self.fd.os()?, linger)?;
-        self.note_linger(linger);
-        Ok(())
-    }
-
-    /// What [`set_linger`](TcpStream::set_linger) set.
-    ///
-    /// # Errors
-    ///
-    /// As getsockopt(2).
-    pub fn linger(&self) -> io::Result<Option<Duration>> {
-        Ok(sockopt::socket_linger(self.fd.os()?)?)
-    }
-
-    fn note_linger(&self, linger: Option<Duration>) {
-        self.outbound().lingers.set(linger.is_some_and(|linger| !linger.is_zero()));
-    }
-
-    /// The socket's pending error, which is cleared by that. [`std::net::TcpStream::take_error`].
-    ///
-    /// # Errors
-    ///
-    /// As getsockopt(2).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(sockopt::socket_error(self.fd.os()?)?.err().map(io::Error::from))
-    }
-
-    /// Closes the connection, and waits until it is so: until the piece of a dropped write is out, and for as long as
-    /// [`set_linger`](TcpStream::set_linger) says.
-    ///
-    /// A [clone](TcpStream::try_clone) of the handle keeps the connection.
-    ///
-    /// # Errors
-    ///
-    /// That of a dropped write, of which nobody has heard yet. The connection is closed all the same.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future closes the connection as dropping the handle does.
-    ///
-    /// # io_uring
-    ///
-    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight, then close(2), which only a lingering socket blocks: that runs
-    /// on the blocking pool.
-    ///
-    /// # Examples
-    ///
-    /// See [`TcpStream`].
-    pub async fn close(self) -> io::Result<()> {
-        let Ended { fd, inbound, written, linger } = self.end().await;
-        drop(inbound);
-        if linger.is_some()
-            && let Ok(owned) = into_owned(fd)
-        {
-            sockopt::set_socket_linger(&owned, linger)?;
-            runtime::spawn_blocking(move || drop(owned)).await?;
-        }
-        written
-    }
-
-    /// Turns it into std's, blocking. Beside it come the bytes that were received and that no read has taken.
-    ///
-    /// # Errors
-    ///
-    /// That of a dropped write, of which nobody has heard yet; [`Unsupported`](io::ErrorKind::Unsupported) on a simulated
-    /// kernel; EMFILE if a clone of the handle lives on, since then the descriptor is duplicated.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future closes the connection as dropping the handle does.
-    ///
-    /// # io_uring
-    ///
-    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
-    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
-    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
-    /// let (stream, unread): (std::net::TcpStream, Vec<u8>) = stream.into_std().await?;
-    /// assert!(unread.is_empty());
-    /// # drop(stream); Ok(()) }
-    /// ```
-    pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Vec<u8>)> {
-        let mut ended = self.end().await;
-        std::mem::replace(&mut ended.written, Ok(()))?;
-        let linger = ended.linger;
-        let (owned, unread, _failed) = ended.take(into_owned)?;
-        if linger.is_some() {
-            sockopt::set_socket_linger(&owned, linger)?;
-        }
-        Ok((owned.into(), unread))
-    }
-
-    /// Takes it off this core, to be [attached](DetachedTcpStream::attach) on another.
-    ///
-    /// What is in flight ends first; bytes that were received and that no read has taken go along, and so do the timeouts.
-    ///
-    /// # Errors
-    ///
-    /// That of a dropped write, of which nobody has heard yet, after which the connection is closed. When a
-    /// [clone](TcpStream::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated then, and
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future closes the connection as dropping the handle does.
-    ///
-    /// # io_uring
-    ///
-    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[runtime::main(cores = 2)] async fn main() -> std::io::Result<()> {
-    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
-    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
-    /// let (stream, _peer) = listener.accept().await?;
-    /// let stream = stream.detach().await?;
-    /// let served = runtime::spawn_on(1, || async { stream.attach()?.write_all(b"from core 1").await });
-    /// let (received, buf) = client.read_owned(vec![0; 32]).await?;
-    /// assert_eq!(&buf[..received], b"from core 1");
-    /// served.await?
-    /// # }
-    /// ```
-    pub async fn detach(self) -> io::Result<DetachedTcpStream> {
-        let read_timeout = self.inbound.get().and_then(|inbound| inbound.limit.get());
-        let write_timeout = self.outbound.get().and_then(|outbound| outbound.limit.get());
-        let mut ended = self.end().await;
-        std::mem::replace(&mut ended.written, Ok(()))?;
-        let linger = ended.linger;
-        let (fd, unread, failed) = ended.take(into_fd)?;
-        Ok(DetachedTcpStream { fd, unread, failed, read_timeout, write_timeout, linger })
-    }
-
-    pub(super) fn attached(detached: DetachedTcpStream) -> io::Result<TcpStream> {
-        let DetachedTcpStream { fd, unread, failed, read_timeout, write_timeout, linger } = detached;
-        let stream = TcpStream::new(SharedFd::new(fd));
-        if !unread.is_empty() || failed.is_some() {
-            stream.inbound().park(&unread);
-            stream.inbound().set_failed(failed);
-        }
-        if read_timeout.is_some() {
-            stream.inbound().limit.set(read_timeout)?;
-        }
-        if write_timeout.is_some() {
-            stream.outbound().limit.set(write_timeout)?;
-        }
-        if linger.is_some() {
-            stream.set_linger(linger)?;
-        }
-        Ok(stream)
-    }
-
-    /// Waits for ops whose future is gone, and ends what is in flight, unless a clone of the handle needs it.
-    async fn end(self) -> Ended {
-        let TcpStream { fd, inbound, outbound } = self;
-        let mut ended = Ended { fd, inbound: None, written: Ok(()), linger: None };
-        if let Some(outbound) = outbound.into_inner() {
-            outbound.settled().await;
-            ended.written = outbound.check();
-            if Rc::strong_count(&outbound) == 1 {
-                outbound.end().await;
-                if outbound.lingers.get() {
-                    ended.linger = ended.fd.os().ok().and_then(|fd| sockopt::socket_linger(fd).ok()).flatten();
-                }
-            }
-        }
-        if let Some(inbound) = inbound.into_inner() {
-            inbound.settled().await;
-            if Rc::strong_count(&inbound) == 1 {
-                inbound.end().await;
-            }
-            ended.inbound = Some(inbound);
-        }
-        ended
-    }
-}
-
-/// What is left of a stream when nothing is in flight any more.
-struct Ended {
-    fd: SharedFd,
-    inbound: Option<Rc<Line<Inbound>>>,
-    written: io::Result<()>,
-    /// What was set, and was unset so that dropping would not block.
-    linger: Option<Duration>,
-}
-
-impl Ended {
-    /// The descriptor as `owned` makes it, the bytes that no read has taken, and the error of a receive that nobody waited for.
-    fn take<T>(self, owned: impl FnOnce(SharedFd) -> io::Result<T>) -> io::Result<(T, Vec<u8>, Option<io::Error>)> {
-        let Ended { fd, inbound, .. } = self;
-        match inbound {
-            // A clone lives, and the descriptor is duplicated: if that cannot be, it keeps what it has.
-            Some(shared) if Rc::strong_count(&shared) > 1 => {
-                let fd = owned(fd)?;
-                Ok((fd, shared.take_all_parked(), shared.take_failed()))
-            }
-            Some(last) => {
-                let (unread, failed) = (last.take_all_parked(), last.take_failed());
-                drop(last);
-                Ok((owned(fd)?, unread, failed))
-            }
-            None => Ok((owned(fd)?, Vec::new(), None)),
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How connections and listeners end, whatever is in flight.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::pin::pin;
 
@@ -105,10 +106,11 @@ async fn what_a_dropped_read_received_comes_with_the_std_stream() {
     client.write_all(b"unread, and more").await.unwrap();
     // Whether the read gets the bytes or is cancelled before, they must all be found.
     assert!(poll_once(pin!(server.read_owned([0; 6]))).await.is_pending());
-    let (mut server, mut unread) = server.into_std().await.unwrap();
+    let (server, remains) = server.into_std().await.unwrap();
     client.close().await.unwrap();
-    std::io::Read::read_to_end(&mut server, &mut unread).unwrap();
-    assert_eq!(unread, b"unread, and more");
+    let mut all = Vec::new();
+    remains.chain(&server).read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"unread, and more");
     assert_eq!(server.take_error().unwrap().map(|error| error.kind()), None);
 }
 

@@ -1,13 +1,14 @@
 //! Connections and listeners that move from core to core, and lose nothing on the way.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::pin::pin;
 use std::time::Duration;
 
 use net::{DetachedTcpListener, DetachedTcpStream, TcpStream};
+use runtime::time::timeout;
 use runtime::{core_id, spawn_on};
 
-use crate::support::{a_few_turns, listen, pair, poll_once};
+use crate::support::{a_few_turns, fill, listen, narrow_pair, pair, poll_once};
 
 /// A read that was dropped while its op was in flight, bytes that it had received, bytes that come later: on the other
 /// core all are there, once, in order.
@@ -139,6 +140,91 @@ async fn a_clone_stays_behind() {
     stays.write_all(b"here").await.unwrap();
     let (_, buf) = client.read_exact_owned([0; 4]).await.unwrap();
     assert_eq!(&buf, b"here");
+}
+
+/// A connection with what only its handle knows: bytes of a read that was dropped, the error of another, and that of a write.
+/// The peer is gone.
+async fn with_all_that_is_lost_easily() -> TcpStream {
+    let (ours, peer) = narrow_pair().await;
+    fill(&ours).await;
+    peer.write_all(b"ab").await.unwrap();
+    // It has two bytes of three when it is dropped.
+    assert!(timeout(Duration::from_millis(20), ours.read_exact(&mut [0; 3])).await.is_err());
+    {
+        let mut write = pin!(ours.write_owned(vec![0; 256 << 10]));
+        // It is in flight, and stays there: nobody reads.
+        for _turn in 0..3 {
+            assert!(poll_once(write.as_mut()).await.is_pending());
+            a_few_turns().await;
+        }
+    }
+    // With bytes unread this resets the connection.
+    drop(peer);
+    ours
+}
+
+/// Catches: a `detach` that fails with the error of a dropped write, and closes the connection, so that nobody reads what was
+/// received before; one that forgets the error.
+#[runtime::test(driver = each, cores = 2)]
+async fn what_nobody_has_heard_of_goes_along() {
+    let server = with_all_that_is_lost_easily().await;
+    let moving = server.detach().await.unwrap();
+    let there = spawn_on(1, move || async move {
+        let stream = moving.attach().unwrap();
+        let mut buf = [0; 8];
+        let received = stream.read(&mut buf).await.unwrap();
+        assert_eq!(&buf[..received], b"ab");
+        let told = stream.flush().await.unwrap_err().kind();
+        stream.flush().await.expect("it was told already");
+        told
+    });
+    assert!(matches!(there.await.unwrap(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe));
+}
+
+/// Catches: as above, of `into_std`.
+async fn nothing_is_forgotten_on_the_way_to_std() {
+    let server = with_all_that_is_lost_easily().await;
+    let (std, mut remains) = server.into_std().await.unwrap();
+    let told = remains.write_error.as_ref().expect("the write was dropped").kind();
+    assert!(matches!(told, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{told:?}");
+    assert_eq!(remains.unread, b"ab");
+    let mut buf = [0; 8];
+    assert_eq!(remains.read(&mut buf[..1]).unwrap(), 1);
+    assert_eq!(remains.read(&mut buf[1..]).unwrap(), 1);
+    assert_eq!(&buf[..2], b"ab");
+    assert_eq!(remains.read(&mut buf).unwrap(), 0);
+    drop(std);
+}
+
+#[runtime::test(driver = ring)]
+async fn nothing_is_forgotten_on_the_way_to_std_from_a_ring() {
+    nothing_is_forgotten_on_the_way_to_std().await;
+}
+
+#[runtime::test(driver = fallback)]
+async fn nothing_is_forgotten_on_the_way_to_std_from_the_fallback() {
+    nothing_is_forgotten_on_the_way_to_std().await;
+}
+
+/// The kernel tells of a reset once, and std would see a peer that has ended well.
+/// Catches: an `into_std` that drops the error of a dropped read.
+#[runtime::test(driver = ring)]
+async fn the_reset_that_a_dropped_read_was_told_of_is_told_once_more() {
+    let (client, server) = pair().await;
+    server.write_all(b"unread").await.unwrap();
+    {
+        let mut read = pin!(server.read_owned([0; 8]));
+        assert!(poll_once(read.as_mut()).await.is_pending());
+        a_few_turns().await;
+        client.peek(&mut [0; 8]).await.unwrap();
+        drop(client);
+        // The reply is here, and nobody takes it.
+        a_few_turns().await;
+    }
+    let (std, remains) = server.into_std().await.unwrap();
+    let mut reader = remains.chain(&std);
+    assert_eq!(reader.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(reader.read(&mut [0; 8]).unwrap(), 0);
 }
 
 /// Compiles: what is detached may be sent.

@@ -107,7 +107,17 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// See [`TcpStream`].
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// # client.write_all(b"hello").await?;
+    /// let mut hello = [0; 5];
+    /// stream.read_exact(&mut hello).await?;
+    /// assert_eq!(&hello, b"hello");
+    /// # Ok(()) }
+    /// ```
     pub async fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
         if buf.is_empty() {
             return Ok(());
@@ -141,7 +151,23 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// See [`peek`](TcpStream::peek).
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// # client.write_all(b"hello").await?;
+    /// let (received, buf) = stream.read_owned(vec![0; 16]).await?;
+    /// assert!(b"hello".starts_with(&buf[..received]));
+    ///
+    /// // The buffer comes back with the error, too.
+    /// stream.set_read_timeout(Some(std::time::Duration::from_millis(1)))?;
+    /// # stream.read_exact(&mut [0; 5][received..]).await?;
+    /// let late = stream.read_owned(buf).await.unwrap_err();
+    /// assert_eq!(late.kind(), std::io::ErrorKind::WouldBlock);
+    /// assert_eq!(late.into_buf().len(), 16);
+    /// # Ok(()) }
+    /// ```
     pub async fn read_owned<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B> {
         if buf.bytes().is_empty() {
             let empty = "the buffer is empty: reading fills up to a buffer's length, not its capacity";
@@ -213,6 +239,21 @@ impl TcpStream {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for `Some(ZERO)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// use std::time::Duration;
+    ///
+    /// stream.set_read_timeout(Some(Duration::from_millis(1)))?;
+    /// assert_eq!(stream.read_timeout()?, Some(Duration::from_millis(1)));
+    /// let late = stream.read(&mut [0; 8]).await.unwrap_err();
+    /// assert_eq!(late.kind(), std::io::ErrorKind::WouldBlock);
+    /// # Ok(()) }
+    /// ```
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.inbound().limit.set(timeout)
     }
@@ -222,6 +263,10 @@ impl TcpStream {
     /// # Errors
     ///
     /// None; std's has some.
+    ///
+    /// # Examples
+    ///
+    /// As of [`set_read_timeout`](TcpStream::set_read_timeout).
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.inbound.get().and_then(|inbound| inbound.limit.get()))
     }

@@ -65,7 +65,15 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// See [`TcpStream`].
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// client.write_all(b"hello").await?;
+    /// # stream.read_exact(&mut [0; 5]).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn write_all(&self, mut buf: &[u8]) -> io::Result<()> {
         let outbound = self.outbound();
         let turn = within(outbound.limit.deadline(), outbound.turn()).await?;
@@ -206,6 +214,22 @@ impl TcpStream {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for `Some(ZERO)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// use std::time::Duration;
+    ///
+    /// stream.set_write_timeout(Some(Duration::from_millis(1)))?;
+    /// assert_eq!(stream.write_timeout()?, Some(Duration::from_millis(1)));
+    /// // Nobody reads, so at some time there is no room.
+    /// let late = stream.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+    /// assert_eq!(late.kind(), std::io::ErrorKind::WouldBlock);
+    /// # Ok(()) }
+    /// ```
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.outbound().limit.set(timeout)
     }
@@ -215,6 +239,10 @@ impl TcpStream {
     /// # Errors
     ///
     /// None; std's has some.
+    ///
+    /// # Examples
+    ///
+    /// As of [`set_write_timeout`](TcpStream::set_write_timeout).
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.outbound.get().and_then(|outbound| outbound.limit.get()))
     }

@@ -1,0 +1,263 @@
+//! How a connection's handle ends: closed, turned into std's, or taken to another core. What is in flight for it ends
+//! first, and what nobody has heard of yet is handed on.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use runtime::fd::SharedFd;
+use runtime::time::Duration;
+use rustix::net::sockopt;
+
+use super::TcpStream;
+use crate::inbound::Inbound;
+use crate::line::Line;
+use crate::outbound::Outbound;
+use crate::tcp::detached::{DetachedTcpStream, into_fd, into_owned};
+
+impl TcpStream {
+    /// Closes the connection, and waits until it is so: until the piece of a dropped write is out, and for as long as
+    /// [`set_linger`](TcpStream::set_linger) says.
+    ///
+    /// A [clone](TcpStream::try_clone) of the handle keeps the connection.
+    ///
+    /// # Errors
+    ///
+    /// That of a dropped write, of which nobody has heard yet. The connection is closed all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection as dropping the handle does.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight, then close(2), which only a lingering socket blocks: that runs
+    /// on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (peer, _) = listener.accept().await?;
+    /// stream.write_all(b"bye").await?;
+    /// stream.close().await?;
+    /// assert_eq!(peer.read(&mut [0; 8]).await?, 3);
+    /// assert_eq!(peer.read(&mut [0; 8]).await?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub async fn close(self) -> io::Result<()> {
+        let Ended { fd, inbound, outbound, linger } = self.end().await;
+        let write_error = outbound.and_then(|outbound| outbound.take_failed());
+        drop(inbound);
+        if linger.is_some()
+            && let Ok(owned) = into_owned(fd)
+        {
+            sockopt::set_socket_linger(&owned, linger)?;
+            runtime::spawn_blocking(move || drop(owned)).await?;
+        }
+        write_error.map_or(Ok(()), Err)
+    }
+
+    /// Turns it into std's, blocking. Beside it comes what only the handle had: see [`Remains`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle lives on, since
+    /// then the descriptor is duplicated.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection as dropping the handle does.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight.
+    ///
+    /// # Examples
+    ///
+    /// All that the peer has sent, in its order:
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (peer, _) = listener.accept().await?;
+    /// # peer.write_all(b"hello").await?;
+    /// # peer.close().await?;
+    /// use std::io::Read;
+    ///
+    /// let (stream, remains): (std::net::TcpStream, net::Remains) = stream.into_std().await?;
+    /// let mut text = String::new();
+    /// remains.chain(stream).read_to_string(&mut text)?;
+    /// assert_eq!(text, "hello");
+    /// # Ok(()) }
+    /// ```
+    pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Remains)> {
+        let (owned, remains, linger) = self.end().await.take(into_owned)?;
+        if linger.is_some() {
+            sockopt::set_socket_linger(&owned, linger)?;
+        }
+        Ok((owned.into(), remains))
+    }
+
+    /// Takes it off this core, to be [attached](DetachedTcpStream::attach) on another.
+    ///
+    /// What is in flight ends first; bytes that were received and that no read has taken go along, and so do the timeouts, and
+    /// the errors of dropped reads and writes of which nobody has heard yet.
+    ///
+    /// # Errors
+    ///
+    /// Only when a [clone](TcpStream::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated then, and
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel. The clone has what this one had.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection as dropping the handle does.
+    ///
+    /// # io_uring
+    ///
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main(cores = 2)] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// let (stream, _peer) = listener.accept().await?;
+    /// let stream = stream.detach().await?;
+    /// let served = runtime::spawn_on(1, || async { stream.attach()?.write_all(b"from core 1").await });
+    /// let (received, buf) = client.read_owned(vec![0; 32]).await?;
+    /// assert_eq!(&buf[..received], b"from core 1");
+    /// served.await?
+    /// # }
+    /// ```
+    pub async fn detach(self) -> io::Result<DetachedTcpStream> {
+        let read_timeout = self.inbound.get().and_then(|inbound| inbound.limit.get());
+        let write_timeout = self.outbound.get().and_then(|outbound| outbound.limit.get());
+        let (fd, remains, linger) = self.end().await.take(into_fd)?;
+        Ok(DetachedTcpStream { fd, remains, read_timeout, write_timeout, linger })
+    }
+
+    pub(in crate::tcp) fn attached(detached: DetachedTcpStream) -> io::Result<TcpStream> {
+        let DetachedTcpStream { fd, remains, read_timeout, write_timeout, linger } = detached;
+        let Remains { unread, read_error, write_error } = remains;
+        let stream = TcpStream::new(SharedFd::new(fd));
+        if !unread.is_empty() || read_error.is_some() {
+            stream.inbound().park(&unread);
+            stream.inbound().set_failed(read_error);
+        }
+        if write_error.is_some() {
+            stream.outbound().set_failed(write_error);
+        }
+        if read_timeout.is_some() {
+            stream.inbound().limit.set(read_timeout)?;
+        }
+        if write_timeout.is_some() {
+            stream.outbound().limit.set(write_timeout)?;
+        }
+        if linger.is_some() {
+            stream.set_linger(linger)?;
+        }
+        Ok(stream)
+    }
+
+    /// Waits for ops whose future is gone, and ends what is in flight, unless a clone of the handle needs it.
+    async fn end(self) -> Ended {
+        let TcpStream { fd, inbound, outbound } = self;
+        let mut ended = Ended { fd, inbound: inbound.into_inner(), outbound: outbound.into_inner(), linger: None };
+        if let Some(outbound) = &ended.outbound {
+            outbound.settled().await;
+            if Rc::strong_count(outbound) == 1 {
+                outbound.end().await;
+                if outbound.lingers.get() {
+                    ended.linger = ended.fd.os().ok().and_then(|fd| sockopt::socket_linger(fd).ok()).flatten();
+                }
+            }
+        }
+        if let Some(inbound) = &ended.inbound {
+            inbound.settled().await;
+            if Rc::strong_count(inbound) == 1 {
+                inbound.end().await;
+            }
+        }
+        ended
+    }
+}
+
+/// What only the handle of a connection had when it [became std's](TcpStream::into_std): what dropped reads had received, and
+/// what became of dropped calls. Mostly it is empty.
+///
+/// It [reads](Read) as the connection would have gone on: the bytes, then the error, once, then 0 bytes.
+///
+/// # Examples
+///
+/// As of [`TcpStream::into_std`].
+#[derive(Default)]
+pub struct Remains {
+    /// Received, and taken by no read.
+    pub unread: Vec<u8>,
+    /// The error of a dropped read, which comes behind those bytes. The system tells it once only: after it, the socket itself
+    /// looks as if its peer had ended well.
+    pub read_error: Option<io::Error>,
+    /// The error of a dropped [`write_owned`](TcpStream::write_owned): not all of its piece went out.
+    pub write_error: Option<io::Error>,
+}
+
+impl Read for Remains {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() {
+            return if buf.is_empty() { Ok(0) } else { self.read_error.take().map_or(Ok(0), Err) };
+        }
+        let len = self.unread.len().min(buf.len());
+        buf[..len].copy_from_slice(&self.unread[..len]);
+        self.unread.drain(..len);
+        Ok(len)
+    }
+}
+
+impl fmt::Debug for Remains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remains")
+            .field("unread", &self.unread.len())
+            .field("read_error", &self.read_error)
+            .field("write_error", &self.write_error)
+            .finish()
+    }
+}
+
+/// What is left of a stream when nothing is in flight any more.
+struct Ended {
+    fd: SharedFd,
+    inbound: Option<Rc<Line<Inbound>>>,
+    outbound: Option<Rc<Line<Outbound>>>,
+    /// What is set, and is unset by dropping `outbound`, so that dropping this does not block.
+    linger: Option<Duration>,
+}
+
+impl Ended {
+    /// The descriptor as `owned` makes it, what nobody has heard of, and what lingering was set.
+    fn take<T>(self, owned: impl FnOnce(SharedFd) -> io::Result<T>) -> io::Result<(T, Remains, Option<Duration>)> {
+        let Ended { fd, inbound, outbound, linger } = self;
+        // A clone lives, and the descriptor is duplicated: if that cannot be, it keeps what it has.
+        if inbound.as_ref().is_some_and(|inbound| Rc::strong_count(inbound) > 1) {
+            let fd = owned(fd)?;
+            return Ok((fd, Remains::of(inbound, outbound), linger));
+        }
+        // Both hold the descriptor, too.
+        let remains = Remains::of(inbound, outbound);
+        Ok((owned(fd)?, remains, linger))
+    }
+}
+
+impl Remains {
+    fn of(inbound: Option<Rc<Line<Inbound>>>, outbound: Option<Rc<Line<Outbound>>>) -> Remains {
+        Remains {
+            unread: inbound.as_ref().map(|inbound| inbound.take_all_parked()).unwrap_or_default(),
+            read_error: inbound.and_then(|inbound| inbound.take_failed()),
+            write_error: outbound.and_then(|outbound| outbound.take_failed()),
+        }
+    }
+}

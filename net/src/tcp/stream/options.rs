@@ -1,0 +1,194 @@
+//! The options of a connection, and what its socket says of itself. All of them are plain system calls, which never block.
+
+use std::io;
+use std::net::SocketAddr;
+
+use runtime::call;
+use runtime::op::socket::{End, SocketOption};
+use runtime::time::Duration;
+use rustix::net::sockopt;
+
+use super::TcpStream;
+
+impl TcpStream {
+    /// Our end's address. [`std::net::TcpStream::local_addr`].
+    ///
+    /// # Errors
+    ///
+    /// As getsockname(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (server, client) = listener.accept().await?;
+    /// assert_eq!(stream.local_addr()?, server.peer_addr()?);
+    /// # assert_eq!(stream.local_addr()?, client);
+    /// # Ok(()) }
+    /// ```
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        call::name(&self.fd, End::Local)?.ip()
+    }
+
+    /// Their end's address. [`std::net::TcpStream::peer_addr`].
+    ///
+    /// # Errors
+    ///
+    /// As getpeername(2): [`NotConnected`](io::ErrorKind::NotConnected) when the connection is gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        call::name(&self.fd, End::Peer)?.ip()
+    }
+
+    /// Sends small pieces at once, instead of waiting for more. [`std::net::TcpStream::set_nodelay`].
+    ///
+    /// A new connection waits: `TCP_NODELAY` is off.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// assert!(!stream.nodelay()?);
+    /// stream.set_nodelay(true)?;
+    /// assert!(stream.nodelay()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        call::set_option(&self.fd, SocketOption::NoDelay(nodelay))
+    }
+
+    /// What [`set_nodelay`](TcpStream::set_nodelay) set. [`std::net::TcpStream::nodelay`].
+    ///
+    /// # Errors
+    ///
+    /// As getsockopt(2); [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// As of [`set_nodelay`](TcpStream::set_nodelay).
+    pub fn nodelay(&self) -> io::Result<bool> {
+        Ok(sockopt::tcp_nodelay(self.fd.os()?)?)
+    }
+
+    /// Over how many routers what is sent may go, 1 to 255. [`std::net::TcpStream::set_ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2): [`InvalidInput`](io::ErrorKind::InvalidInput) for 0 and above 255;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// stream.set_ttl(100)?;
+    /// assert_eq!(stream.ttl()?, 100);
+    /// assert_eq!(stream.set_ttl(0).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        Ok(sockopt::set_ip_ttl(self.fd.os()?, ttl)?)
+    }
+
+    /// What [`set_ttl`](TcpStream::set_ttl) set. [`std::net::TcpStream::ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As getsockopt(2); [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// As of [`set_ttl`](TcpStream::set_ttl).
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(sockopt::ip_ttl(self.fd.os()?)?)
+    }
+
+    /// How long [`close`](TcpStream::close) waits until the peer has everything; `Some(ZERO)` breaks the connection off.
+    /// `SO_LINGER`, in whole seconds.
+    ///
+    /// A handle that is dropped makes nobody wait: the system goes on sending in the background.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2); [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// A peer that reads hears of a broken connection, and not of an end:
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (peer, _) = listener.accept().await?;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(stream.linger()?, None);
+    /// stream.set_linger(Some(Duration::ZERO))?;
+    /// assert_eq!(stream.linger()?, Some(Duration::ZERO));
+    /// stream.close().await?;
+    /// assert_eq!(peer.read(&mut [0; 8]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        sockopt::set_socket_linger(self.fd.os()?, linger)?;
+        self.note_linger(linger);
+        Ok(())
+    }
+
+    /// What [`set_linger`](TcpStream::set_linger) set.
+    ///
+    /// # Errors
+    ///
+    /// As getsockopt(2); [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// As of [`set_linger`](TcpStream::set_linger).
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        Ok(sockopt::socket_linger(self.fd.os()?)?)
+    }
+
+    /// It is set on the socket: `close(2)` would wait for the peer, unless it breaks off.
+    pub(super) fn note_linger(&self, linger: Option<Duration>) {
+        self.outbound().lingers.set(linger.is_some_and(|linger| !linger.is_zero()));
+    }
+
+    /// The socket's pending error, which is cleared by that. [`std::net::TcpStream::take_error`].
+    ///
+    /// # Errors
+    ///
+    /// As getsockopt(2); [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// assert!(stream.take_error()?.is_none());
+    /// # Ok(()) }
+    /// ```
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(sockopt::socket_error(self.fd.os()?)?.err().map(io::Error::from))
+    }
+}
