@@ -8,6 +8,7 @@ mod seek;
 mod sequential;
 mod transfer;
 mod turns;
+mod waiting;
 
 use std::fs::Permissions;
 use std::io;
@@ -39,6 +40,35 @@ use crate::{Metadata, OpenOptions};
 /// file.sync_all().await?;
 /// file.close().await?;
 /// # fs::remove_file(&path).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Pipes, terminals, eventfds
+///
+/// These are files too, and whoever reads one waits for somebody else, perhaps for good. So a lent read or write waits until it is
+/// ready, and holds neither memory nor a thread meanwhile: as many of them may wait as there are pipes, and plain files go on beside
+/// them. Then it takes what is there, or puts in what there is room for, straight from and to the lent memory. If somebody else was
+/// faster, it waits on. 0 is the end: nobody writes any more. A pipe that nobody reads answers EPIPE
+/// ([`BrokenPipe`](io::ErrorKind::BrokenPipe)).
+///
+/// Terminals and FIFOs cannot tell whether a transfer would wait (no `RWF_NOWAIT`), only that they are ready. A read gets at most 64 KiB
+/// from them, a write puts in at most 4096 bytes, both by way of memory of their own; and where somebody else is faster, that memory and
+/// a thread of the kernel's are kept until it is their turn.
+///
+/// What was `O_NONBLOCK` when its handle was made answers [`WouldBlock`](io::ErrorKind::WouldBlock) instead of waiting, as in std, to
+/// given buffers too.
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let (reader, writer) = runtime::call::pipe()?;
+/// let (reader, writer) = (fs::File::from(reader), fs::File::from(writer));
+/// let reading = runtime::spawn(async move {
+///     let mut all = String::new();
+///     reader.read_to_string(&mut all).await.map(|_| all)
+/// });
+/// writer.write_all(b"to whom it may concern").await?;
+/// drop(writer);
+/// assert_eq!(reading.await??, "to whom it may concern");
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -131,7 +161,7 @@ impl File {
     }
 
     pub(crate) fn opened(fd: Fd, flags: OFlags) -> File {
-        File { fd: SharedFd::new(fd), description: Description::new(flags.contains(OFlags::DIRECT)) }
+        File { fd: SharedFd::new(fd), description: Description::new(flags) }
     }
 
     /// Makes durable what was written, and the file's metadata. `fsync(2)`.

@@ -1,7 +1,7 @@
 //! What never waits, done at once by a plain system call: no SQE, no slot, no future.
 //!
 //! For some of these a ring is dearer (a shutdown through it costs twice as much), for others it has no op. And what
-//! can be tried without waiting (`try_recv`, `try_send`, `try_read`) goes straight to lent memory, which no op in
+//! can be tried without waiting (`try_recv`, `try_send`, `try_read`, `try_write`) goes straight to lent memory, which no op in
 //! flight ever points into. A simulated kernel answers the same requests.
 
 use std::io;
@@ -504,8 +504,49 @@ pub fn stat_now(fd: &SharedFd) -> io::Result<Statx> {
 /// }
 /// # Ok(()) }
 /// ```
-#[inline]
+// A cached read is little more than this.
+#[inline(always)]
 pub fn try_read(fd: &SharedFd, buf: &mut [u8], position: Position) -> io::Result<usize> {
     position.check()?;
     try_now(Request::File(FileRequest::Read { fd: fd.borrow(), buf, position, flags: ReadWriteFlags::NOWAIT }))?.count()
+}
+
+/// Writes what there is room for, without waiting, straight from `buf`: to a pipe, say. `pwritev2(2)` with `RWF_NOWAIT`.
+///
+/// Returns how many bytes went out, and fewer than all is normal; up to 4096 (`PIPE_BUF`) go into a pipe whole or not at all.
+///
+/// # Errors
+///
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room (EAGAIN), and, without a number, when the task has had
+/// its share of this turn; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel cannot tell, as of terminals and of
+/// files on most file systems; [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. A pipe that
+/// nobody reads answers EPIPE; Rust programs ignore the SIGPIPE that comes with it. Everything else is pwritev2(2)'s.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::io::ErrorKind;
+/// use runtime::{call, fd::SharedFd, op::file::Position};
+///
+/// let (reader, writer) = call::pipe()?;
+/// let writer = SharedFd::new(writer);
+/// let room = call::try_write(&writer, &[7; 1 << 20], Position::Cursor)?;
+/// assert!(room < 1 << 20);
+/// let full = call::try_write(&writer, b"more", Position::Cursor).unwrap_err();
+/// assert_eq!(full.kind(), ErrorKind::WouldBlock);
+/// drop(reader);
+/// let nobody = call::try_write(&writer, b"more", Position::Cursor).unwrap_err();
+/// assert_eq!(nobody.kind(), ErrorKind::BrokenPipe);
+/// # Ok(()) }
+/// ```
+#[inline]
+pub fn try_write(fd: &SharedFd, buf: &[u8], position: Position) -> io::Result<usize> {
+    position.check()?;
+    try_now(Request::File(FileRequest::Write { fd: fd.borrow(), buf, position, flags: ReadWriteFlags::NOWAIT }))?
+        .count()
 }

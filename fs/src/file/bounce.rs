@@ -11,14 +11,14 @@ const ALIGNMENT: usize = 4096;
 pub(super) enum Bounce {
     /// From the core's pool, which lies where copies are fast.
     Piece(Piece),
-    /// Made for one transfer, where direct I/O can use it.
+    /// Made for one transfer: where direct I/O can use it, or somebody at another end may keep it for long.
     Aligned { memory: Vec<u8>, start: usize, len: usize },
 }
 
 impl Bounce {
-    /// Takes `len` bytes, or the first 256 KiB of them; from the pool, it waits for its turn.
-    pub async fn take(len: usize, is_direct: bool) -> Bounce {
-        if !is_direct {
+    /// Takes `len` bytes, or the first 256 KiB of them; from the pool, where it waits for its turn, if it is not `made` for this.
+    pub async fn take(len: usize, made: bool) -> Bounce {
+        if !made {
             return Bounce::Piece(piece(len).await);
         }
         let len = len.min(PIECE_LEN);
@@ -28,8 +28,8 @@ impl Bounce {
     }
 
     /// Takes as many of `bytes` as it holds.
-    pub async fn copy_of(bytes: &[u8], is_direct: bool) -> Bounce {
-        let mut bounce = Bounce::take(bytes.len(), is_direct).await;
+    pub async fn copy_of(bytes: &[u8], made: bool) -> Bounce {
+        let mut bounce = Bounce::take(bytes.len(), made).await;
         let room = bounce.bytes_mut();
         room.copy_from_slice(&bytes[..room.len()]);
         bounce

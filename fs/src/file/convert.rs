@@ -73,6 +73,16 @@ impl From<OwnedFd> for File {
     }
 }
 
+/// Of a simulated kernel too: an end of [`call::pipe`](runtime::call::pipe), say.
+impl From<Fd> for File {
+    fn from(fd: Fd) -> File {
+        match fd {
+            Fd::Os(fd) => File::from(fd),
+            simulated => File::opened(simulated, OFlags::empty()),
+        }
+    }
+}
+
 impl FromRawFd for File {
     #[allow(unsafe_code)]
     unsafe fn from_raw_fd(fd: RawFd) -> File {

@@ -19,9 +19,10 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use runtime::fd::SharedFd;
-use rustix::fs::SeekFrom;
+use rustix::fs::{OFlags, SeekFrom};
 
 use super::turns::Turns;
+use super::waiting::OtherEnd;
 
 /// The open file description, as open(2) calls it.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct Description {
     pub tries: Cell<bool>,
     /// O_DIRECT: memory has to be aligned.
     pub is_direct: bool,
+    pub other_end: OtherEnd,
     orphans: Cell<Orphans>,
     awaiting_orphans: RefCell<Vec<Waker>>,
     /// Why a write or a sync failed that nobody waited for. Told once.
@@ -67,11 +69,13 @@ pub(crate) enum Effect {
 }
 
 impl Description {
-    pub fn new(is_direct: bool) -> Rc<Description> {
+    pub fn new(flags: OFlags) -> Rc<Description> {
+        let is_direct = flags.contains(OFlags::DIRECT);
         Rc::new(Description {
             turns: Turns::default(),
             tries: Cell::new(!is_direct),
             is_direct,
+            other_end: OtherEnd::new(flags),
             orphans: Cell::default(),
             awaiting_orphans: RefCell::default(),
             error: RefCell::default(),

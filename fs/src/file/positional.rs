@@ -2,14 +2,13 @@
 
 use std::io;
 
-use runtime::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use runtime::buf::{BufError, BufResult, IoBuf, IoBufMut, with_buf};
 use runtime::call;
 use runtime::op::OFFSET_MAX;
 use runtime::op::file::{Position, Read, Write};
 use rustix::io::Errno;
 
 use super::File;
-use super::bounce::Bounce;
 use super::transfer::{Reading, Tended, Writing, tended};
 use super::turns::Turn;
 
@@ -50,7 +49,7 @@ impl File {
         }
         match self.try_read(buf, Position::At(offset)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.read_by_bounce(buf, Position::At(offset), None).await
+                self.read_waiting(buf, Position::At(offset), None).await
             }
             read => read,
         }
@@ -191,7 +190,7 @@ impl File {
     pub async fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         check_offset(offset)?;
         self.description.writes_settled().await?;
-        self.write_by_bounce(buf, Position::At(offset), None).await
+        self.write_waiting(buf, Position::At(offset), None).await
     }
 
     /// Writes from `buf`, starting `offset` bytes into the file. The cursor stays where it is.
@@ -299,7 +298,7 @@ impl File {
 // What the cursor's reads and writes share with these.
 impl File {
     /// Reads what is in memory. [`WouldBlock`](io::ErrorKind::WouldBlock): it has to wait, or cannot tell.
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_read(&self, buf: &mut [u8], position: Position) -> io::Result<usize> {
         if !self.description.tries.get() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -311,34 +310,6 @@ impl File {
             }
             read => read,
         }
-    }
-
-    /// Reads into memory of ours, and copies. At most 256 KiB.
-    pub(super) async fn read_by_bounce(
-        &self,
-        buf: &mut [u8],
-        position: Position,
-        turn: Option<Turn>,
-    ) -> io::Result<usize> {
-        let bounce = Bounce::take(buf.len(), self.description.is_direct).await;
-        let (n, bounce) = tended(&self.description, self.reading(bounce, position, turn)).await?;
-        buf[..n].copy_from_slice(&bounce.bytes()[..n]);
-        Ok(n)
-    }
-
-    /// Writes from a copy. At most 256 KiB.
-    pub(super) async fn write_by_bounce(
-        &self,
-        buf: &[u8],
-        position: Position,
-        turn: Option<Turn>,
-    ) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        let bounce = Bounce::copy_of(buf, self.description.is_direct).await;
-        let (n, _bounce) = tended(&self.description, self.writing(bounce, position, turn)).await?;
-        Ok(n)
     }
 
     /// Reads into a given buffer: by the ring, where reads of many tasks share one system call.
@@ -359,9 +330,12 @@ impl File {
         position: Position,
         turn: Option<Turn>,
     ) -> BufResult<usize, B> {
-        match self.description.writes_settled().await {
-            Ok(()) => tended(&self.description, self.writing(buf, position, turn)).await,
-            Err(error) => Err(BufError::new(error, buf)),
+        if let Err(error) = self.description.writes_settled().await {
+            return Err(BufError::new(error, buf));
+        }
+        match self.write_declining(buf.bytes(), position).await {
+            Some(written) => with_buf(written, buf),
+            None => tended(&self.description, self.writing(buf, position, turn)).await,
         }
     }
 
@@ -410,12 +384,12 @@ impl File {
     }
 
     #[inline]
-    fn reading<B: IoBufMut>(&self, buf: B, position: Position, turn: Option<Turn>) -> Reading<B> {
+    pub(super) fn reading<B: IoBufMut>(&self, buf: B, position: Position, turn: Option<Turn>) -> Reading<B> {
         let read = Read { fd: self.fd.clone(), buf, position };
         Reading { read, description: self.description.clone(), turn }
     }
 
-    fn writing<B: IoBuf>(&self, buf: B, position: Position, turn: Option<Turn>) -> Writing<B> {
+    pub(super) fn writing<B: IoBuf>(&self, buf: B, position: Position, turn: Option<Turn>) -> Writing<B> {
         let write = Write { fd: self.fd.clone(), buf, position };
         Writing { write, description: self.description.clone(), turn }
     }

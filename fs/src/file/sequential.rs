@@ -15,7 +15,8 @@ impl File {
     /// Reads into `buf` at the cursor, which moves.
     ///
     /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB where the read had to wait, and only the part
-    /// that is in memory where it had not. 0 is the end of the file, or an empty `buf`.
+    /// that is in memory where it had not. 0 is the end of the file, or an empty `buf`. A pipe and its kin are waited for as
+    /// [`File`] says.
     ///
     /// Reads and writes at the cursor of one open file, by whichever handle, run one at a time in the order of their first polls. One
     /// that is begun and neither awaited nor dropped keeps the others waiting.
@@ -31,8 +32,8 @@ impl File {
     ///
     /// # io_uring
     ///
-    /// None for what is in memory: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else `IORING_OP_READ` (5.6) into a buffer of the
-    /// runtime's; direct I/O always.
+    /// None for what is in memory, or in a pipe: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else `IORING_OP_READ` (5.6) into a
+    /// buffer of the runtime's; direct I/O always. A pipe with nothing in it is waited for by `IORING_OP_POLL_ADD` (5.1).
     ///
     /// # Examples
     ///
@@ -48,16 +49,16 @@ impl File {
         if buf.is_empty() {
             return Ok(0);
         }
-        if self.description.turns.are_free()
-            && let Some(read) = self.read_now(buf)
-        {
+        // Who finds the turn free gets it at once, and nothing has changed by then.
+        let was_free = self.description.turns.are_free();
+        if was_free && let Some(read) = self.read_now(buf) {
             return read;
         }
         let turn = Turn::of(&self.description).await;
-        match self.read_now(buf) {
-            Some(read) => read,
-            None => self.read_by_bounce(buf, Position::Cursor, Some(turn)).await,
+        if !was_free && let Some(read) = self.read_now(buf) {
+            return read;
         }
+        self.read_waiting(buf, Position::Cursor, Some(turn)).await
     }
 
     /// What is there without waiting. Only for who has the turn, or finds nobody else who wants it.
@@ -99,9 +100,14 @@ impl File {
     /// ```
     pub async fn read_owned<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         let turn = Turn::of(&self.description).await;
-        if self.description.has_parked() && !buf.bytes().is_empty() {
-            let taken = self.description.take_parked(buf.bytes_mut());
-            return with_buf(Ok(taken), buf);
+        if !buf.bytes().is_empty() {
+            if self.description.has_parked() {
+                let taken = self.description.take_parked(buf.bytes_mut());
+                return with_buf(Ok(taken), buf);
+            }
+            if let Some(read) = self.read_declining(buf.bytes_mut(), Position::Cursor).await {
+                return with_buf(read, buf);
+            }
         }
         self.read_given(buf, Position::Cursor, Some(turn)).await
     }
@@ -244,8 +250,8 @@ impl File {
 
     /// Writes from `buf` at the cursor, which moves; at the end, if the file was opened to append.
     ///
-    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full. About turns see
-    /// [`read`](File::read).
+    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full; into a pipe, as many as there is
+    /// room for, where std's would wait for the rest. Up to 4096 bytes go into a pipe whole. About turns see [`read`](File::read).
     ///
     /// # Errors
     ///
@@ -254,12 +260,12 @@ impl File {
     /// # Cancel safety
     ///
     /// Dropping the future returns at once. What was on its way is written whole, in its turn: it is not stopped. Its error is told to the next
-    /// write, [`sync_all`](File::sync_all) or [`close`](File::close).
+    /// write, [`sync_all`](File::sync_all) or [`close`](File::close). A write that still waits for room in a pipe has written nothing.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_WRITE` (5.6), from a copy in a buffer of the runtime's; the fallback writes on the blocking pool, to a pipe or a terminal
-    /// when it is ready.
+    /// `IORING_OP_WRITE` (5.6), from a copy in a buffer of the runtime's; the fallback writes on the blocking pool. To a pipe, pwritev2(2)
+    /// with `RWF_NOWAIT`, and `IORING_OP_POLL_ADD` (5.1) while it is full.
     ///
     /// # Examples
     ///
@@ -274,7 +280,7 @@ impl File {
     pub async fn write(&self, buf: &[u8]) -> io::Result<usize> {
         let turn = Turn::of(&self.description).await;
         self.description.writes_settled().await?;
-        self.write_by_bounce(buf, Position::Cursor, Some(turn)).await
+        self.write_waiting(buf, Position::Cursor, Some(turn)).await
     }
 
     /// Writes from `buf` at the cursor, which moves; at the end, if the file was opened to append.

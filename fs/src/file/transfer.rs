@@ -58,7 +58,7 @@ impl<T: TendedOp> Drop for Tended<'_, T> {
 /// What is left of an orphan after its descriptor and buffer went: its turn, and its place in the count. Fields are dropped
 /// in this order, so that who waits for the end finds the turn free.
 #[derive(Debug)]
-struct Remains {
+pub(super) struct Remains {
     _turn: Option<Turn>,
     ending: Ending,
 }
@@ -67,7 +67,7 @@ struct Remains {
 struct Ending(Rc<Description>, Effect);
 
 impl Remains {
-    fn new(turn: Option<Turn>, description: Rc<Description>, effect: Effect) -> Remains {
+    pub(super) fn new(turn: Option<Turn>, description: Rc<Description>, effect: Effect) -> Remains {
         Remains { _turn: turn, ending: Ending(description, effect) }
     }
 

@@ -1,4 +1,4 @@
-//! Ops on open files: read, write, sync, close, and the read that does not wait.
+//! Ops on open files: read, write, sync, close, and the transfers that do not wait.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use rustix::net::RecvFlags;
 
 use crate::pipes::{
     a_deadline_takes_no_byte_out_of_a_pipe, a_small_write_goes_into_a_pipe_whole, fills_a_pipe_and_waits_for_room,
-    makes_pipes_that_end_on_either_side, reads_what_a_pipe_has_and_waits_otherwise,
+    makes_pipes_that_end_on_either_side, reads_what_a_pipe_has_and_waits_otherwise, tries_to_write_to_a_pipe,
 };
 use crate::row;
 use crate::scene::{Either, Kinds, Scene, count, on_every_kind, on_kinds, pair, read, recv, recv_to_end, write};
@@ -32,6 +32,7 @@ pub fn rows() -> Vec<Row> {
             closing_with_bytes_unread_resets_the_far_side),
         row!("call::pipe": makes_pipes_that_end_on_either_side),
         row!("call::try_read": tries_every_kind_of_descriptor, tries_every_place_of_a_file),
+        row!("call::try_write": tries_to_write_to_a_pipe),
     ]
 }
 

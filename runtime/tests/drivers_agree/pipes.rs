@@ -157,3 +157,18 @@ pub async fn a_small_write_goes_into_a_pipe_whole(scene: Scene) {
     drop(writer);
     scene.tell("which comes in one piece", &read_to_end(&reader).await);
 }
+
+pub async fn tries_to_write_to_a_pipe(scene: Scene) {
+    let (reader, writer) = pipe();
+    scene.tell("nothing", &call::try_write(&writer, b"", Position::Cursor));
+    scene.tell("a few bytes", &call::try_write(&writer, b"hello", Position::Cursor));
+    scene.tell("at no place", &call::try_write(&writer, b"hello", Position::At(5)));
+    scene.tell("to the end to read from", &call::try_write(&reader, b"hello", Position::Cursor));
+    let (reader, writer) = pipe();
+    scene.tell("more than it holds", &call::try_write(&writer, &[7; ROOM + 5_000], Position::Cursor));
+    scene.tell("a byte more", &call::try_write(&writer, b"1", Position::Cursor));
+    scene.tell("reading", &count(submit(read(&reader, 3 * 4_096, Position::Cursor)).await));
+    scene.tell("a page, when there is room for it", &call::try_write(&writer, &[9; 4_096], Position::Cursor));
+    drop(reader);
+    scene.tell("when nobody reads", &call::try_write(&writer, b"1", Position::Cursor));
+}
