@@ -25,7 +25,10 @@
 //!   memory. `read_exact`, `read_to_end` and their kin are the same as ever.
 //! - Handles stay on the core where they were opened; to move one, take [`File::into_std`] across.
 //! - Dropping a write's future does not stop the write: it goes out whole, before any later write through the same file.
-//! - A FIFO that is opened for reading opens at once, also without a writer, where the ring serves.
+//! - A FIFO that is opened to read may be open before anybody writes, where a ring serves. Its first read then waits for the
+//!   writer, as std's open does. (To open it only then would cost a system call for every file that is opened to read.)
+//! - Into a pipe a write puts what there is room for, as one of a socket does; std's waits until all is in. `write_all` is the
+//!   same as ever.
 //!
 //! # What an open file shares
 //!

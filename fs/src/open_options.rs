@@ -1,15 +1,18 @@
 //! How a file is opened: std's choices, and what the kernel is told.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use runtime::fd::Fd;
 use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags, c_path};
 use runtime::submit;
-use rustix::io::Errno;
+use rustix::fs::CWD;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::File;
+use crate::pool::on_pool;
 
 /// How a file is opened. [`std::fs::OpenOptions`], with an async [`open`](OpenOptions::open).
 ///
@@ -97,6 +100,10 @@ impl OpenOptions {
 
     /// Opens `path` so. `openat2(2)`, close-on-exec.
     ///
+    /// A FIFO that is opened to write waits for somebody who reads, as in std, and keeps a thread of the
+    /// [blocking pool](runtime::Builder::blocking_threads) meanwhile, or one of the kernel's if it may create or cut. One that is opened to
+    /// read may be open before anybody writes, where a ring serves; then the first read waits for who does.
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for choices that contradict each other, as std says them, and for a NUL in
@@ -106,11 +113,13 @@ impl OpenOptions {
     /// # Cancel safety
     ///
     /// Dropping the future asks the kernel to stop and returns at once. The file may still be created or cut; what was
-    /// opened is closed.
+    /// opened is closed. An open to write that waits for a FIFO's reader on the blocking pool goes on there: the reader may find that
+    /// somebody came to write, and left.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool.
+    /// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool. A ring tries first without waiting, where the names on the way
+    /// are in memory, and takes a FIFO without its other end for open, or for an error (ENXIO); that is then opened again on the pool.
     ///
     /// # Examples
     ///
@@ -128,7 +137,13 @@ impl OpenOptions {
         // std looks at the path first.
         c_path(path)?;
         let flags = self.flags()?;
-        let fd = open(base, path, OpenHow::new(flags, self.mode(), resolve)).await?;
+        let how = OpenHow::new(flags, self.mode(), resolve);
+        let fd = match open(base.clone(), path, how).await {
+            Err(error) if may_wait_for_a_reader(&error, flags) => {
+                wait_for_a_reader(&base, path, flags, resolve).await?
+            }
+            opened => opened?,
+        };
         Ok(File::opened(fd, flags))
     }
 
@@ -230,6 +245,31 @@ pub(crate) async fn open(base: Base, path: &Path, how: OpenHow) -> io::Result<Fd
             opened => return opened,
         }
     }
+}
+
+/// Whether a ring may have answered for a FIFO that nobody reads yet: it tries without waiting first, where that cannot create or
+/// cut, and takes ENXIO for the answer. Of a socket, or a device that is not there, the answer stays the same.
+fn may_wait_for_a_reader(error: &io::Error, flags: OFlags) -> bool {
+    let final_with = OFlags::NONBLOCK | OFlags::PATH | OFlags::CREATE | OFlags::TRUNC;
+    Errno::from_io_error(error) == Some(Errno::NXIO)
+        && runtime::metrics().driver == "ring"
+        && (flags & OFlags::RWMODE) == OFlags::WRONLY
+        && !flags.intersects(final_with)
+}
+
+/// Opens where it may wait. Dropped, the job goes on until somebody reads; what it opens then is closed.
+async fn wait_for_a_reader(base: &Base, path: &Path, flags: OFlags, resolve: ResolveFlags) -> io::Result<Fd> {
+    let dir = match base {
+        Base::Current => None,
+        Base::Dir(fd) => Some(fd.os()?.try_clone_to_owned()?),
+    };
+    let path = c_path(path)?;
+    let opened = on_pool("open", move || {
+        let dir = dir.as_ref().map_or(CWD, OwnedFd::as_fd);
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(retry_on_intr(|| rustix::fs::openat2(dir, &path, flags, Mode::empty(), resolve))?)
+    });
+    opened.await.map(Fd::from)
 }
 
 fn was_disturbed(error: &io::Error, base: &Base) -> bool {
