@@ -121,25 +121,37 @@ fn a_runtime_ends_in_time_while_the_kernel_opens_a_fifo() {
         // A second for the ops, and another for the pool's threads.
         let bound = if driver == Driver::Ring { END_MAX } else { END_MAX + Duration::from_secs(1) };
         assert!(took < bound, "{driver:?}: it took {took:?}");
-        // Lets a thread that was left behind go. Nobody reads where the ring's worker was called back.
-        let _nobody_reads = rustix::fs::open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+        // Lets a thread that was left behind go.
+        let _reader =
+            rustix::fs::open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap();
         fs::remove_file(&fifo).unwrap();
     }
 }
 
 fn end_while_opening(driver: Driver, fifo: PathBuf) -> Duration {
     let runtime = builder(driver).build().unwrap();
-    let how = OpenHow::new(OFlags::RDONLY, Mode::empty(), ResolveFlags::empty());
+    // What may create, a ring does not try without waiting first: that would not wait for a reader either.
+    let how = OpenHow::new(OFlags::WRONLY | OFlags::CREATE, Mode::RUSR | Mode::WUSR, ResolveFlags::empty());
     let open = Open { base: Base::Current, path: c_path(&fifo).unwrap(), how };
     runtime.block_on(async {
         drop(spawn(submit(open)));
-        while metrics().submitted == 0 {
-            yield_now().await;
+        while !is_opening(driver) {
+            submit(Nop).await.unwrap();
         }
+        assert_eq!(metrics().in_flight, 1, "the FIFO is open, and nobody waits");
     });
     let began = Instant::now();
     drop(runtime);
     began.elapsed()
+}
+
+/// Whether a thread, the kernel's or ours, has taken the op and sleeps over it.
+fn is_opening(driver: Driver) -> bool {
+    let name = if driver == Driver::Ring { "(iou-wrk" } else { "(gimmal-blocking" };
+    let waits =
+        |stat: String| stat.contains(name) && stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S"));
+    let mut tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks.any(|task| fs::read_to_string(task.path().join("stat")).is_ok_and(waits))
 }
 
 /// Catches: an eventfd, ring or epoll that a runtime leaves open; a task that keeps its runtime alive through its waker.
