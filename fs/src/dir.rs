@@ -52,7 +52,13 @@ impl Dir {
     ///
     /// # Examples
     ///
-    /// As [`Dir`].
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert!(fs::Dir::open("src").await?.metadata(".").await?.is_dir());
+    /// let refused = fs::Dir::open("Cargo.toml").await.unwrap_err();
+    /// assert_eq!(refused.kind(), std::io::ErrorKind::NotADirectory);
+    /// # Ok(()) }
+    /// ```
     pub async fn open<P: AsRef<Path>>(path: P) -> io::Result<Dir> {
         Dir::open_at(Base::Current, path.as_ref(), ResolveFlags::empty()).await
     }
@@ -105,7 +111,15 @@ impl Dir {
     ///
     /// # Examples
     ///
-    /// As [`Dir`].
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let src = fs::Dir::open("src").await?;
+    /// let mut start = [0; 3];
+    /// src.open_file("lib.rs").await?.read_exact(&mut start).await?;
+    /// assert_eq!(&start, b"//!");
+    /// assert!(src.open_file("/etc/passwd").await.is_err());
+    /// # Ok(()) }
+    /// ```
     pub async fn open_file<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
         self.open_file_with(path, OpenOptions::new().read(true)).await
     }
@@ -156,7 +170,13 @@ impl Dir {
     ///
     /// # Examples
     ///
-    /// As [`open_dir`](Dir::open_dir).
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let src = fs::Dir::open("src").await?;
+    /// assert!(src.metadata("lib.rs").await?.len() > 0);
+    /// assert!(src.metadata("..").await.is_err());
+    /// # Ok(()) }
+    /// ```
     pub async fn metadata<P: AsRef<Path>>(&self, path: P) -> io::Result<Metadata> {
         let how = OpenHow::new(OFlags::PATH, Mode::empty(), CONFINED);
         let fd = SharedFd::new(open(self.base(), path.as_ref(), how).await?);

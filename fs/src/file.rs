@@ -121,7 +121,15 @@ impl File {
     ///
     /// # Examples
     ///
-    /// As [`File`].
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-create-file-{}", std::process::id()));
+    /// fs::write(&path, "longer than what comes").await?;
+    /// fs::File::create(&path).await?.write_all(b"short").await?;
+    /// assert_eq!(fs::read(&path).await?, b"short");
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn create<P: AsRef<Path>>(path: P) -> io::Result<File> {
         OpenOptions::new().write(true).create(true).truncate(true).open(path).await
     }
@@ -155,6 +163,15 @@ impl File {
     }
 
     /// How to open a file otherwise: [`OpenOptions::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::File::options().read(true).open("Cargo.toml").await?;
+    /// # drop(file);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn options() -> OpenOptions {
         OpenOptions::new()
@@ -183,7 +200,15 @@ impl File {
     ///
     /// # Examples
     ///
-    /// As [`File`].
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-sync-all-{}", std::process::id()));
+    /// let file = fs::File::create(&path).await?;
+    /// file.write_all(b"not to be lost").await?;
+    /// file.sync_all().await?;                                 // what was written outlives a power cut
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn sync_all(&self) -> io::Result<()> {
         self.sync(false).await
     }
@@ -373,7 +398,17 @@ impl File {
     ///
     /// # Examples
     ///
-    /// As [`File`].
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// // The disk is full, and a write was dropped that nobody had waited for:
+    /// let file = fs::OpenOptions::new().write(true).open("/dev/full").await?;
+    /// let mut write = Box::pin(file.write_owned("lost"));
+    /// # let begun = std::future::poll_fn(|context| std::task::Poll::Ready(write.as_mut().poll(context))).await;
+    /// # assert!(begun.is_pending());
+    /// drop(write);
+    /// assert_eq!(file.close().await.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    /// # Ok(()) }
+    /// ```
     pub async fn close(self) -> io::Result<()> {
         let settled = self.description.all_settled().await;
         let closed = match self.fd.try_into_fd() {

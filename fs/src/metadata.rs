@@ -31,30 +31,75 @@ impl Metadata {
     }
 
     /// What kind of file it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let metadata = fs::metadata("Cargo.toml").await?;
+    /// assert_eq!(metadata.file_type().is_file(), metadata.is_file());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn file_type(&self) -> FileType {
         FileType(Kind::from_raw_mode(u32::from(self.0.mode)))
     }
 
     /// Whether it is a directory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert!(fs::metadata("src").await?.is_dir());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_dir(&self) -> bool {
         self.file_type().is_dir()
     }
 
     /// Whether it is a regular file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert!(fs::metadata("Cargo.toml").await?.is_file());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_file(&self) -> bool {
         self.file_type().is_file()
     }
 
     /// Whether it is a symbolic link, which only [`symlink_metadata`] can tell.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert!(fs::symlink_metadata("/proc/self").await?.is_symlink());
+    /// assert!(!fs::metadata("/proc/self").await?.is_symlink());      // a directory: the link was followed
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_symlink(&self) -> bool {
         self.file_type().is_symlink()
     }
 
     /// How many bytes it holds.
+    ///
+    /// 0 for what does not tell: devices, pipes, most of /proc.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert_eq!(fs::metadata("Cargo.toml").await?.len(), fs::read("Cargo.toml").await?.len() as u64);
+    /// assert_eq!(fs::metadata("/dev/null").await?.len(), 0);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "std's Metadata has none")]
     pub fn len(&self) -> u64 {
@@ -62,6 +107,17 @@ impl Metadata {
     }
 
     /// Who may do what with it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// use std::os::unix::fs::PermissionsExt;
+    ///
+    /// let permissions = fs::metadata("/dev/null").await?.permissions();
+    /// assert_eq!(permissions.mode() & 0o111, 0, "nobody runs it");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn permissions(&self) -> Permissions {
         Permissions::from_mode(u32::from(self.0.mode))
@@ -72,6 +128,15 @@ impl Metadata {
     /// # Errors
     ///
     /// [`InvalidData`](io::ErrorKind::InvalidData) for a time that [`SystemTime`] cannot tell.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let metadata = fs::metadata("Cargo.toml").await?;
+    /// assert!(metadata.modified()?.elapsed().is_ok(), "it was changed before now");
+    /// # Ok(()) }
+    /// ```
     pub fn modified(&self) -> io::Result<SystemTime> {
         system_time(self.0.modified)
     }
@@ -81,6 +146,15 @@ impl Metadata {
     /// # Errors
     ///
     /// As [`modified`](Metadata::modified).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let metadata = fs::metadata("Cargo.toml").await?;
+    /// assert!(metadata.accessed()? > std::time::UNIX_EPOCH);
+    /// # Ok(()) }
+    /// ```
     pub fn accessed(&self) -> io::Result<SystemTime> {
         system_time(self.0.accessed)
     }
@@ -91,6 +165,17 @@ impl Metadata {
     ///
     /// [`Unsupported`](io::ErrorKind::Unsupported) where the file system does not keep it; else as
     /// [`modified`](Metadata::modified).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// match fs::metadata("Cargo.toml").await?.created() {
+    ///     Ok(time) => assert!(time > std::time::UNIX_EPOCH),
+    ///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn created(&self) -> io::Result<SystemTime> {
         if !StatxFlags::from_bits_retain(self.0.mask).contains(StatxFlags::BTIME) {
             return Err(io::Error::new(
@@ -110,6 +195,19 @@ fn system_time(time: StatxTime) -> io::Result<SystemTime> {
     })
 }
 
+/// What else stat(2) tells, by std's names.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::unix::fs::MetadataExt;
+///
+/// let metadata = fs::metadata("Cargo.toml").await?;
+/// assert_eq!(metadata.ino(), std::fs::metadata("Cargo.toml")?.ino());
+/// assert_eq!(metadata.mode() >> 12, 0o10, "a regular file");
+/// # Ok(()) }
+/// ```
 impl MetadataExt for Metadata {
     fn dev(&self) -> u64 {
         makedev(self.0.device_major, self.0.device_minor)
@@ -177,6 +275,15 @@ impl MetadataExt for Metadata {
 }
 
 /// What kind of file it is. [`std::fs::FileType`]; the Unix kinds are std's too: `use std::os::unix::fs::FileTypeExt`.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let kind = fs::metadata("src").await?.file_type();
+/// assert!(kind.is_dir() && !kind.is_file() && !kind.is_symlink());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileType(Kind);
 
@@ -192,24 +299,59 @@ impl FileType {
     }
 
     /// Whether it is a directory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert!(fs::metadata("src").await?.file_type().is_dir());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_dir(&self) -> bool {
         self.0 == Kind::Directory
     }
 
     /// Whether it is a regular file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert!(!fs::metadata("/dev/null").await?.file_type().is_file());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_file(&self) -> bool {
         self.0 == Kind::RegularFile
     }
 
     /// Whether it is a symbolic link.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// assert!(fs::symlink_metadata("/proc/self").await?.file_type().is_symlink());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_symlink(&self) -> bool {
         self.0 == Kind::Symlink
     }
 }
 
+/// The kinds that only Unix has.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::unix::fs::FileTypeExt;
+///
+/// assert!(fs::metadata("/dev/null").await?.file_type().is_char_device());
+/// # Ok(()) }
+/// ```
 impl FileTypeExt for FileType {
     fn is_block_device(&self) -> bool {
         self.0 == Kind::BlockDevice

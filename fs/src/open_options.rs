@@ -23,7 +23,7 @@ use crate::pool::on_pool;
 /// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
 /// # let path = std::env::temp_dir().join(format!("gimmal-doc-open-options-{}", std::process::id()));
-/// let mut file = fs::OpenOptions::new().read(true).write(true).create(true).open(&path).await?;
+/// let file = fs::OpenOptions::new().read(true).write(true).create(true).open(&path).await?;
 /// file.write_all(b"all that we know").await?;
 /// # fs::remove_file(&path).await?;
 /// # Ok(()) }
@@ -48,6 +48,15 @@ impl Default for OpenOptions {
 
 impl OpenOptions {
     /// Nothing is chosen: a file cannot be opened so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let refused = fs::OpenOptions::new().open("Cargo.toml").await.unwrap_err();
+    /// assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub const fn new() -> OpenOptions {
         OpenOptions {
@@ -63,36 +72,113 @@ impl OpenOptions {
     }
 
     /// To read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::OpenOptions::new().read(true).open("Cargo.toml").await?;
+    /// assert!(file.read(&mut [0; 16]).await? > 0);
+    /// assert!(file.write(b"no").await.is_err());
+    /// # Ok(()) }
+    /// ```
     pub const fn read(&mut self, read: bool) -> &mut OpenOptions {
         self.read = read;
         self
     }
 
     /// To write. What the file holds is overwritten from its start, not cut off.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-write-{}", std::process::id()));
+    /// fs::write(&path, "abc").await?;
+    /// fs::OpenOptions::new().write(true).open(&path).await?.write_all(b"X").await?;
+    /// assert_eq!(fs::read(&path).await?, b"Xbc");
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
     pub const fn write(&mut self, write: bool) -> &mut OpenOptions {
         self.write = write;
         self
     }
 
     /// To write at the end, wherever that is by then. Other writers cannot get between finding the end and writing there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-append-{}", std::process::id()));
+    /// fs::write(&path, "one\n").await?;
+    /// let log = fs::OpenOptions::new().append(true).open(&path).await?;
+    /// log.write_all(b"two\n").await?;
+    /// log.write_all_at(b"three\n", 0).await?;                        // whatever the offset, as pwrite(2) says
+    /// assert_eq!(fs::read_to_string(&path).await?, "one\ntwo\nthree\n");
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
     pub const fn append(&mut self, append: bool) -> &mut OpenOptions {
         self.append = append;
         self
     }
 
     /// Cuts the file to nothing. Needs `write`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-truncate-{}", std::process::id()));
+    /// fs::write(&path, "to be forgotten").await?;
+    /// let file = fs::OpenOptions::new().write(true).truncate(true).open(&path).await?;
+    /// assert_eq!(file.metadata().await?.len(), 0);
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
     pub const fn truncate(&mut self, truncate: bool) -> &mut OpenOptions {
         self.truncate = truncate;
         self
     }
 
     /// Creates the file if there is none. Needs `write` or `append`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-create-{}", std::process::id()));
+    /// let mut options = fs::OpenOptions::new();
+    /// options.append(true).create(true);
+    /// options.open(&path).await?.write_all(b"made, ").await?;
+    /// options.open(&path).await?.write_all(b"then found").await?;
+    /// assert_eq!(fs::read(&path).await?, b"made, then found");
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
     pub const fn create(&mut self, create: bool) -> &mut OpenOptions {
         self.create = create;
         self
     }
 
     /// Creates the file, and fails if there is one; `create` and `truncate` then do not count. Needs `write` or `append`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gimmal-doc-create-new-{}", std::process::id()));
+    /// let mut options = fs::OpenOptions::new();
+    /// options.write(true).create_new(true);
+    /// let first = options.open(&path).await?;
+    /// let second = options.open(&path).await;
+    /// assert_eq!(second.unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    /// # drop(first);
+    /// # fs::remove_file(&path).await?;
+    /// # Ok(()) }
+    /// ```
     pub const fn create_new(&mut self, create_new: bool) -> &mut OpenOptions {
         self.create_new = create_new;
         self
@@ -194,6 +280,21 @@ impl OpenOptions {
     }
 }
 
+/// `mode` says who may do what with a file that is created, less the umask; 0o666 unless it is said. `custom_flags` are added to
+/// open(2)'s; its access mode among them is ignored, and so are flags that open(2) does not know.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+///
+/// # let path = std::env::temp_dir().join(format!("gimmal-doc-mode-{}", std::process::id()));
+/// let file = fs::OpenOptions::new().write(true).create(true).mode(0o600).open(&path).await?;
+/// assert_eq!(file.metadata().await?.permissions().mode() & 0o777, 0o600);
+/// # fs::remove_file(&path).await?;
+/// # Ok(()) }
+/// ```
 impl OpenOptionsExt for OpenOptions {
     fn mode(&mut self, mode: u32) -> &mut OpenOptions {
         self.mode = mode;

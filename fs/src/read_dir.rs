@@ -54,6 +54,20 @@ pub async fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
 }
 
 /// The entries of a directory; see [`read_dir`].
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let mut entries = fs::read_dir("src").await?;
+/// let mut count = 0;
+/// while let Some(entry) = entries.next().await {
+///     entry?;
+///     count += 1;
+/// }
+/// assert!(count > 5 && entries.next().await.is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct ReadDir {
     dir: Rc<Listed>,
@@ -109,7 +123,13 @@ impl ReadDir {
     ///
     /// # Examples
     ///
-    /// As [`read_dir`].
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let mut entries = fs::read_dir("src").await?;
+    /// let first = entries.next().await.expect("src is not empty")?;
+    /// assert!(first.path().starts_with("src"));
+    /// # Ok(()) }
+    /// ```
     pub async fn next(&mut self) -> Option<io::Result<DirEntry>> {
         loop {
             if let Some(entry) = self.read.pop_front() {
@@ -166,6 +186,20 @@ fn read_batch(mut listing: Listing) -> (Vec<io::Result<Raw>>, Option<Listing>) {
 }
 
 /// An entry of a directory, which stays open as long as an entry lives. [`std::fs::DirEntry`].
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let mut entries = fs::read_dir("src").await?;
+/// while let Some(entry) = entries.next().await {
+///     let entry = entry?;
+///     if entry.file_name() == "lib.rs" {
+///         assert!(entry.metadata().await?.len() > 0);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct DirEntry {
     dir: Rc<Listed>,
@@ -174,18 +208,50 @@ pub struct DirEntry {
 
 impl DirEntry {
     /// The path that the directory was opened by, and the name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let mut entries = fs::read_dir("src").await?;
+    /// let entry = entries.next().await.expect("src is not empty")?;
+    /// assert_eq!(entry.path(), std::path::Path::new("src").join(entry.file_name()));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.dir.path.join(self.name())
     }
 
     /// The name alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let mut entries = fs::read_dir("src").await?;
+    /// let entry = entries.next().await.expect("src is not empty")?;
+    /// assert_eq!(entry.path().file_name(), Some(entry.file_name().as_os_str()));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn file_name(&self) -> OsString {
         self.name().to_owned()
     }
 
     /// The inode's number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// use std::os::unix::fs::MetadataExt;
+    ///
+    /// let mut entries = fs::read_dir("src").await?;
+    /// let entry = entries.next().await.expect("src is not empty")?;
+    /// assert_eq!(entry.ino(), std::fs::symlink_metadata(entry.path())?.ino());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn ino(&self) -> u64 {
         self.raw.inode

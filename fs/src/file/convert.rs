@@ -10,6 +10,17 @@ use super::File;
 
 impl File {
     /// Takes over a file of std's. What others do with the same open file, by other descriptors, moves the same cursor.
+    ///
+    /// A descriptor that was `O_NONBLOCK` keeps that: see [`File`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[runtime::main] async fn main() -> std::io::Result<()> {
+    /// let file = fs::File::from_std(std::fs::File::open("Cargo.toml")?);
+    /// assert!(file.metadata().await?.is_file());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn from_std(file: std::fs::File) -> File {
         File::from(OwnedFd::from(file))
@@ -59,12 +70,38 @@ impl File {
     }
 }
 
+/// As [`File::from_std`].
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let file: fs::File = std::fs::File::open("Cargo.toml")?.into();
+/// assert!(file.metadata().await?.is_file());
+/// # Ok(()) }
+/// ```
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> File {
         File::from_std(file)
     }
 }
 
+/// Of whatever can be read from or written to: a file, a pipe, a terminal. Asks for its flags, by one fcntl(2).
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::OwnedFd;
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// let (reader, writer) = (fs::File::from(OwnedFd::from(reader)), fs::File::from(OwnedFd::from(writer)));
+/// writer.write_all(b"hello").await?;
+/// let mut greeting = [0; 5];
+/// reader.read_exact(&mut greeting).await?;
+/// assert_eq!(&greeting, b"hello");
+/// # Ok(()) }
+/// ```
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> File {
         // A descriptor that does not tell its flags does no direct I/O either.
@@ -74,6 +111,15 @@ impl From<OwnedFd> for File {
 }
 
 /// Of a simulated kernel too: an end of [`call::pipe`](runtime::call::pipe), say.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// let (_reader, writer) = runtime::call::pipe()?;
+/// fs::File::from(writer).write_all(b"hello").await?;
+/// # Ok(()) }
+/// ```
 impl From<Fd> for File {
     fn from(fd: Fd) -> File {
         match fd {
@@ -83,6 +129,20 @@ impl From<Fd> for File {
     }
 }
 
+/// As of an [`OwnedFd`], which it becomes.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::{FromRawFd, IntoRawFd};
+///
+/// let number = std::fs::File::open("Cargo.toml")?.into_raw_fd();
+/// // SAFETY: it was given up by the file, and nobody else has it.
+/// let file = unsafe { fs::File::from_raw_fd(number) };
+/// assert!(file.metadata().await?.is_file());
+/// # Ok(()) }
+/// ```
 impl FromRawFd for File {
     #[allow(unsafe_code)]
     unsafe fn from_raw_fd(fd: RawFd) -> File {
@@ -94,6 +154,17 @@ impl FromRawFd for File {
 /// # Panics
 ///
 /// For a file of a simulated kernel, which has no descriptor in this process.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::AsFd;
+///
+/// let file = fs::File::open("Cargo.toml").await?;
+/// assert_eq!(rustix::fs::fstat(file.as_fd())?.st_size as u64, file.metadata().await?.len());
+/// # Ok(()) }
+/// ```
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -103,6 +174,17 @@ impl AsFd for File {
 /// # Panics
 ///
 /// As [`AsFd`].
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::os::fd::AsRawFd;
+///
+/// let file = fs::File::open("Cargo.toml").await?;
+/// assert!(file.as_raw_fd() > 2);
+/// # Ok(()) }
+/// ```
 impl AsRawFd for File {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_fd().as_raw_fd()
