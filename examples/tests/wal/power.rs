@@ -56,7 +56,7 @@ fn the_power_cuts_hit_where_it_hurts() {
     }
     println!("800 power cuts: {acknowledged} records acknowledged, {sum:?}");
     assert!(acknowledged > 1_500, "{acknowledged}");
-    assert!(sum.failed_openings > 200 && sum.failed_logs > 60, "{sum:?}");
+    assert!(sum.failed_openings > 200 && sum.failed_logs > 40, "{sum:?}");
     assert!(sum.torn > 30 && sum.unacknowledged > 80, "{sum:?}");
 }
 
