@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use crate::fd::Fd;
 
 pub mod address;
+pub mod datagram;
 pub mod file;
 pub mod path;
 pub mod ready;
@@ -211,6 +212,8 @@ pub enum Request<'a> {
     Path(path::PathRequest<'a>),
     /// Sockets: [`socket`].
     Socket(socket::SocketRequest<'a>),
+    /// Datagrams with addresses: [`datagram`].
+    Datagram(datagram::DatagramRequest<'a>),
     /// Readiness: [`ready`].
     Ready(ready::ReadyRequest<'a>),
 }
@@ -225,6 +228,7 @@ impl<'a> Request<'a> {
             Request::File(request) => request.sqe(),
             Request::Path(request) => Some(request.sqe()),
             Request::Socket(request) => request.sqe(),
+            Request::Datagram(request) => Some(request.sqe()),
             Request::Ready(request) => Some(request.sqe()),
         }
     }
@@ -236,6 +240,7 @@ impl<'a> Request<'a> {
             Request::File(request) => request.call(),
             Request::Path(request) => request.call(),
             Request::Socket(request) => request.call(),
+            Request::Datagram(request) => request.call(),
             Request::Ready(request) => request.call(),
         }
     }
@@ -263,6 +268,7 @@ impl<'a> Request<'a> {
         match self {
             Request::Nop | Request::File(_) | Request::Path(_) => false,
             Request::Socket(request) => request.expects_to_wait(),
+            Request::Datagram(request) => request.expects_to_wait(),
             Request::Ready(_) => true,
         }
     }
@@ -270,7 +276,7 @@ impl<'a> Request<'a> {
     /// How many replies are wanted.
     pub(crate) fn replies(&self) -> Replies {
         match self {
-            Request::Nop | Request::File(_) | Request::Path(_) => Replies::One,
+            Request::Nop | Request::File(_) | Request::Path(_) | Request::Datagram(_) => Replies::One,
             Request::Socket(request) => request.replies(),
             Request::Ready(request) => request.replies(),
         }
@@ -283,6 +289,7 @@ impl<'a> Request<'a> {
             Request::File(request) => request.way(),
             Request::Path(_) => Way::Pool,
             Request::Socket(request) => request.way(),
+            Request::Datagram(request) => request.way(),
             Request::Ready(request) => request.way(),
         }
     }
@@ -291,7 +298,7 @@ impl<'a> Request<'a> {
     #[inline]
     pub(crate) fn yields(&self) -> Yields {
         match self {
-            Request::Nop | Request::Ready(_) | Request::File(_) => Yields::Count,
+            Request::Nop | Request::Ready(_) | Request::File(_) | Request::Datagram(_) => Yields::Count,
             Request::Path(request) => request.yields(),
             Request::Socket(request) => request.yields(),
         }

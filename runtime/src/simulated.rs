@@ -6,7 +6,9 @@
 //!
 #![doc = include_str!("simulated/guide.md")]
 
-pub use crate::driver::simulated::handle::{Descriptor, MatrixCell, Peer, PeerListener, SimulatedFile, World};
+pub use crate::driver::simulated::handle::{
+    Datagram, Descriptor, MatrixCell, Peer, PeerDatagrams, PeerListener, SimulatedFile, World,
+};
 pub use crate::driver::simulated::{Fault, Faults};
 
 /// The world that this core's simulated kernel makes.

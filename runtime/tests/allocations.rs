@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use counting::{Counting, asked};
 use runtime::fd::SharedFd;
 use runtime::op::Nop;
+use runtime::op::datagram::{RecvFrom, SendTo, Sender};
 use runtime::op::file::{Position, Read, Write};
 use runtime::op::socket::{Recv, Send};
 use runtime::testing::{Driver, builder, is_here};
@@ -67,11 +68,24 @@ async fn measure() -> Vec<(&'static str, f64)> {
         let (_read, pong) = submit(Read { fd: reader.clone(), buf: pong, position: Position::Cursor }).await.unwrap();
         buffers.set(Some((ping, pong)));
     };
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = udp.local_addr().unwrap().into();
+    let udp = SharedFd::new(OwnedFd::from(udp));
+    let datagram = || async {
+        let (ping, pong) = buffers.take().expect("they came back");
+        let send = SendTo { fd: udp.clone(), buf: ping, to, flags: SendFlags::empty() };
+        let (_sent, ping) = submit(send).await.unwrap();
+        let (from, flags) = (Sender::room(), RecvFlags::empty());
+        let recv = RecvFrom { fd: udp.clone(), buf: pong, from, flags, poll_first: false };
+        let (_received, pong) = submit(recv).await.unwrap();
+        buffers.set(Some((ping, pong)));
+    };
     vec![
         ("nop", per_round(|| async { submit(Nop).await.unwrap() }).await),
         ("read of a file", per_round(read).await),
         ("send and receive", per_round(ping).await),
         ("write to and read of a pipe", per_round(pipe).await),
+        ("datagram there and back", per_round(datagram).await),
         ("sleep of 1 us", per_round(|| sleep_until(now() + Duration::from_micros(1))).await),
         ("timeout around a nop", per_round(|| timeout(Duration::from_secs(1), submit(Nop))).await),
         ("deadline of a nop", per_round(|| submit(Nop).deadline(now() + Duration::from_secs(1))).await),

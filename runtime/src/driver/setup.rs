@@ -97,7 +97,7 @@ impl Features {
 }
 
 /// What every ring must know: io_uring as of 6.1.
-const REQUIRED: [(u8, &str); 14] = [
+const REQUIRED: [(u8, &str); 15] = [
     (opcode::Nop::CODE, "NOP"),
     (opcode::Read::CODE, "READ"),
     (opcode::Write::CODE, "WRITE"),
@@ -109,6 +109,7 @@ const REQUIRED: [(u8, &str); 14] = [
     (opcode::Accept::CODE, "ACCEPT"),
     (opcode::Recv::CODE, "RECV"),
     (opcode::Send::CODE, "SEND"),
+    (opcode::RecvMsg::CODE, "RECVMSG"),
     (opcode::PollAdd::CODE, "POLL_ADD"),
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
     // Nothing uses it yet: it came with 6.0, as multishot receive did, which no probe shows.

@@ -46,10 +46,13 @@ pub struct SocketAddress {
 }
 
 impl SocketAddress {
+    /// How many bytes there are for an address.
+    pub(super) const ROOM: u32 = 128;
+
     /// Room for an address that the kernel will write.
     #[inline]
     pub fn room() -> SocketAddress {
-        SocketAddress { bytes: [0; BYTES], len: 128 }
+        SocketAddress { bytes: [0; BYTES], len: SocketAddress::ROOM }
     }
 
     /// The address as std has it.
@@ -156,12 +159,22 @@ impl SocketAddress {
     }
 
     /// What a plain syscall returned. A unix socket's path of 108 bytes is told as no name: rustix has no room for its end.
-    pub(super) fn set(&mut self, address: Option<SocketAddrAny>) {
-        *self = match address {
+    pub(super) fn of_any(address: Option<SocketAddrAny>) -> SocketAddress {
+        match address {
             Some(address) if address.address_family() == AddressFamily::UNIX => SocketAddress::from_any_unix(address),
             Some(address) => SocketAddr::try_from(address).map_or(SocketAddress::nothing(), SocketAddress::from),
             None => SocketAddress::nothing(),
-        };
+        }
+    }
+
+    /// As [`of_any`](SocketAddress::of_any), where there is room.
+    pub(super) fn set(&mut self, address: Option<SocketAddrAny>) {
+        *self = SocketAddress::of_any(address);
+    }
+
+    /// Of what the kernel wrote, so many bytes say something.
+    pub(super) fn cut(&self, len: u32) -> SocketAddress {
+        SocketAddress { bytes: self.bytes, len: len.min(SocketAddress::ROOM) }
     }
 
     fn from_any_unix(address: SocketAddrAny) -> SocketAddress {
@@ -177,7 +190,8 @@ impl SocketAddress {
         })
     }
 
-    fn nothing() -> SocketAddress {
+    /// Nobody was told of.
+    pub(crate) fn nothing() -> SocketAddress {
         SocketAddress { bytes: [0; BYTES], len: 0 }
     }
 }

@@ -304,7 +304,7 @@ impl fmt::Debug for SocketRequest<'_> {
 }
 
 /// `IORING_RECVSEND_POLL_FIRST`: do not try, wait for readiness at once.
-const POLL_FIRST: u16 = 1;
+pub(super) const POLL_FIRST: u16 = 1;
 const CLOEXEC: i32 = SocketFlags::CLOEXEC.bits().cast_signed();
 const NOSIGNAL: i32 = SendFlags::NOSIGNAL.bits().cast_signed();
 /// `MSG_WAITALL`: rustix has it for receives only; a ring heeds it for sends too.

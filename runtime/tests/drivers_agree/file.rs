@@ -81,13 +81,21 @@ const AT_A_PLACE_OF_A_STREAM: Either = Either {
         "5, ",
         "7, ",
         "Uncategorized: Destination address required",
+        "ConnectionRefused",
     ],
     says: "what has no places: ESPIPE of pread(2) and pwrite(2), or as at the cursor, since a ring takes no heed of the \
            place (io_uring_enter(2) wants 0 or -1 there)",
 };
 
 const NOTHING_TO_A_STREAM: Either = Either {
-    among: &["BrokenPipe", "ConnectionReset", "NotConnected", "0, ", "Uncategorized: Destination address required"],
+    among: &[
+        "BrokenPipe",
+        "ConnectionReset",
+        "ConnectionRefused",
+        "NotConnected",
+        "0, ",
+        "Uncategorized: Destination address required",
+    ],
     says: "no bytes written to a stream: «the results are not specified», write(2)",
 };
 

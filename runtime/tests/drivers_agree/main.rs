@@ -10,6 +10,7 @@
 //! | see how drivers are compared | `table.rs` |
 //! | find descriptors and connections of every kind | `scene.rs` |
 
+mod addressed;
 mod connect;
 mod datagrams;
 mod exhausted;
@@ -25,6 +26,7 @@ mod sources;
 mod stream;
 mod table;
 mod unix;
+mod unix_datagrams;
 
 use std::collections::BTreeSet;
 

@@ -17,11 +17,12 @@ use crate::unix::{
     a_name_of_a_unix_socket_is_a_file, a_unix_stream_ends_for_both_sides, binds_unix_sockets_to_names,
     makes_pairs_that_speak_with_each_other,
 };
+use crate::unix_datagrams::makes_pairs_that_send_each_other_datagrams;
 
 pub fn rows() -> Vec<Row> {
     vec![
         row!("call::socket": makes_sockets_of_every_family),
-        row!("call::socketpair": makes_pairs_that_speak_with_each_other),
+        row!("call::socketpair": makes_pairs_that_speak_with_each_other, makes_pairs_that_send_each_other_datagrams),
         row!("call::bind": binds_every_kind_of_descriptor, an_address_is_had_once, a_family_keeps_to_its_addresses,
             an_address_is_free_again_when_its_socket_is_closed, binds_unix_sockets_to_names, a_name_of_a_unix_socket_is_a_file),
         row!("call::listen": listens_on_every_kind_of_descriptor, one_listener_an_address, any_backlog_will_do),

@@ -27,6 +27,7 @@ use crate::pipes;
 use crate::shown::Shown;
 use crate::table::Driver;
 use crate::unix;
+use crate::unix_datagrams;
 
 pub const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -261,6 +262,7 @@ impl Kinds {
         Kinds::add_streams(&mut all, &mut far).await;
         Kinds::add_datagrams(&mut all, &mut far).await;
         unix::add_kinds(&mut all, &mut far).await;
+        unix_datagrams::add_kinds(&mut all, &mut far).await;
         pipes::add_kinds(&mut all, &mut far).await;
         Kinds { all, _far: far }
     }

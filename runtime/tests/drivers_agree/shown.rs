@@ -68,6 +68,14 @@ impl<B: AsRef<[u8]>> Shown for (usize, B) {
     }
 }
 
+/// So it is where a datagram came.
+impl<B: AsRef<[u8]>> Shown for ((usize, SocketAddress), B) {
+    fn shown(&self) -> String {
+        let ((count, from), buf) = self;
+        format!("{count}, from {}, and the buffer holds {}", from.shown(), buf.as_ref().shown())
+    }
+}
+
 /// The real kernel's descriptors tell whether they would leak into programs that are started; simulated ones start none.
 impl Shown for Fd {
     fn shown(&self) -> String {

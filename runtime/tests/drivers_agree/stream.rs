@@ -9,6 +9,11 @@ use runtime::time::now;
 use runtime::{call, spawn, submit, yield_now};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
+use crate::addressed::{
+    a_stranger_hears_of_no_refusal, an_address_that_is_none_is_refused, cuts_a_datagram_that_does_not_fit,
+    receives_a_datagram_on_every_kind_of_descriptor, sends_a_datagram_on_every_kind_of_descriptor,
+    tells_whose_a_datagram_is, waits_for_somebodys_datagram,
+};
 use crate::datagrams::{
     a_datagram_that_nobody_takes_is_told_later, datagrams_end_when_they_are_shut_down,
     datagrams_keep_their_bounds_and_their_order, hears_only_of_whom_it_is_connected_to,
@@ -22,6 +27,11 @@ use crate::scene::{
 };
 use crate::shown::Shown;
 use crate::table::Row;
+use crate::unix_datagrams::{
+    a_connected_unix_socket_hears_from_its_peer_alone, fills_the_room_between_two_unix_sockets_of_datagrams,
+    names_beside_the_files_are_different_for_datagrams, says_that_a_unix_socket_has_no_room,
+    unix_datagrams_end_when_they_are_shut_down, unix_datagrams_have_names_too,
+};
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -31,7 +41,14 @@ pub fn rows() -> Vec<Row> {
         row!("Send": sends_on_every_kind_of_descriptor, sends_all_of_a_million_bytes, sends_nothing,
             sends_what_there_is_room_for, talks_back_and_forth, an_end_does_not_stop_the_other_direction,
             datagrams_keep_their_bounds_and_their_order, a_datagram_that_nobody_takes_is_told_later,
-            refuses_datagrams_that_are_too_long, datagrams_end_when_they_are_shut_down),
+            refuses_datagrams_that_are_too_long, datagrams_end_when_they_are_shut_down,
+            fills_the_room_between_two_unix_sockets_of_datagrams, unix_datagrams_end_when_they_are_shut_down,
+            a_connected_unix_socket_hears_from_its_peer_alone),
+        row!("SendTo": sends_a_datagram_on_every_kind_of_descriptor, tells_whose_a_datagram_is,
+            a_stranger_hears_of_no_refusal, an_address_that_is_none_is_refused, unix_datagrams_have_names_too,
+            says_that_a_unix_socket_has_no_room, names_beside_the_files_are_different_for_datagrams),
+        row!("RecvFrom": receives_a_datagram_on_every_kind_of_descriptor, cuts_a_datagram_that_does_not_fit,
+            waits_for_somebodys_datagram),
         row!("call::try_recv": tries_to_receive_on_every_kind_of_descriptor, takes_what_has_come),
         row!("call::try_send": tries_to_send_on_every_kind_of_descriptor, fills_the_room_and_then_would_block),
     ]
@@ -57,7 +74,7 @@ async fn receives_on_every_kind_of_descriptor(scene: Scene) {
     }
 }
 
-const WAITING_FOR_NO_SOCKET: Either = Either {
+pub const WAITING_FOR_NO_SOCKET: Either = Either {
     among: &["WouldBlock", "waits", "Uncategorized: Socket operation on non-socket"],
     says: "to wait first, on what is no socket: ENOTSOCK of recv(2), or the wait of io_uring_enter(2), EAGAIN where it cannot",
 };
@@ -72,7 +89,7 @@ const URGENT_AFTER_WAITING: Either = Either {
     says: "to wait first, and for urgent bytes: the readiness that is waited for is not theirs, recv(2) and poll(2)",
 };
 
-fn open_for(kind: &str, flags: RecvFlags, poll_first: bool) -> Option<&'static Either> {
+pub fn open_for(kind: &str, flags: RecvFlags, poll_first: bool) -> Option<&'static Either> {
     let is_no_socket = kind.contains("file") || kind.contains("pipe") || kind == "directory";
     let is_open = !kind.contains("path") && !kind.contains("another world");
     match poll_first && is_open {

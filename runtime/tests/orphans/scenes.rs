@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 
 use runtime::fd::{Fd, SharedFd};
+use runtime::op::datagram::{RecvFrom, SendTo, Sender};
 use runtime::op::file::{Close, Fsync, Position, Read, Truncate, Write};
 use runtime::op::path::Stat;
 use runtime::op::ready::{Interest, Poll, PollMany};
@@ -35,6 +36,8 @@ pub enum Row {
     AcceptMany,
     Recv,
     Send,
+    RecvFrom,
+    SendTo,
     Poll,
     PollMany,
     Sleep,
@@ -46,7 +49,7 @@ pub enum Row {
 }
 
 impl Row {
-    pub const ALL: [Row; 23] = [
+    pub const ALL: [Row; 25] = [
         Row::Nop,
         Row::ReadFile,
         Row::ReadPipe,
@@ -62,6 +65,8 @@ impl Row {
         Row::AcceptMany,
         Row::Recv,
         Row::Send,
+        Row::RecvFrom,
+        Row::SendTo,
         Row::Poll,
         Row::PollMany,
         Row::Sleep,
@@ -88,6 +93,8 @@ impl Row {
             Row::AcceptMany => Some("AcceptMany"),
             Row::Recv => Some("Recv"),
             Row::Send => Some("Send"),
+            Row::RecvFrom => Some("RecvFrom"),
+            Row::SendTo => Some("SendTo"),
             Row::Poll => Some("Poll"),
             Row::PollMany => Some("PollMany"),
             Row::Sleep | Row::Deadline | Row::SocketBindListen | Row::PipeAndPair | Row::NameOption | Row::Shutdown => {
@@ -182,6 +189,8 @@ pub async fn set(row: Row, driver: Driver, tally: &Tally) -> Result<Scene, Reaso
         Row::AcceptMany => accepting_many(tally, Listener::new()),
         Row::Recv => receiving(tally, worlds::stream(driver).await),
         Row::Send => sending(tally, worlds::full_stream(driver).await),
+        Row::RecvFrom => receiving_from(tally, worlds::datagrams(driver)),
+        Row::SendTo => sending_to(tally, worlds::datagrams(driver)),
         Row::Poll => polling(tally, worlds::stream(driver).await),
         Row::PollMany => polling_many(tally, worlds::stream(driver).await),
         Row::Sleep => Scene { waits: true, ..Scene::of(sleep(SHORT)) },
@@ -307,6 +316,25 @@ fn sending(tally: &Tally, (fd, far): (SharedFd, Far)) -> Scene {
         .finishing()
         .fed_by(move || drop(room.take()))
         .then(is_sent(far))
+}
+
+fn receiving_from(tally: &Tally, (fd, far): (SharedFd, Far)) -> Scene {
+    let (buf, from, flags) = (tally.buffer(vec![0; 4096]), Sender::room(), RecvFlags::empty());
+    let op = tally.watch(RecvFrom { fd: fd.clone(), buf, from, flags, poll_first: false });
+    let whose = far.address();
+    let future = async move {
+        let ((count, from), buf) = submit(op).await.unwrap();
+        assert_eq!(from.ip().unwrap(), whose);
+        assert_eq!(&runtime::buf::IoBuf::bytes(&buf)[..count], LATE);
+    };
+    Scene::of(future).fed_by(move || far.send(LATE)).then(is_left(fd))
+}
+
+/// It never waits for room, so nothing needs to come.
+fn sending_to(tally: &Tally, (fd, far): (SharedFd, Far)) -> Scene {
+    let (buf, to, flags) = (tally.buffer(PAYLOAD.to_vec()), far.address().into(), SendFlags::empty());
+    let op = tally.watch(SendTo { fd, buf, to, flags });
+    Scene::of(async { assert_eq!(submit(op).await.unwrap().0, PAYLOAD.len()) }).finishing().then(is_sent(far))
 }
 
 fn connecting(tally: &Tally, driver: Driver) -> Scene {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use runtime::op::address::SocketAddress;
 use runtime::op::file::{Position, Write};
 use runtime::op::path::{Base, Open, OpenHow, c_path};
 use runtime::op::socket::{Connect, End};
-use runtime::simulated::{self, Peer};
+use runtime::simulated::{self, Peer, PeerDatagrams};
 use runtime::testing::Driver;
 use runtime::{call, submit};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -79,6 +79,9 @@ pub enum Far {
     SimulatedPipe(SharedFd),
     Unix(Rc<UnixStream>),
     Simulated(Peer),
+    /// A socket of datagrams, and ours.
+    Udp(Rc<UdpSocket>, SocketAddr),
+    SimulatedUdp(PeerDatagrams, SocketAddr),
 }
 
 impl Far {
@@ -91,6 +94,8 @@ impl Far {
             }
             Far::Unix(stream) => io::Write::write_all(&mut &**stream, bytes).unwrap(),
             Far::Simulated(peer) => peer.send(bytes).unwrap(),
+            Far::Udp(socket, to) => assert_eq!(socket.send_to(bytes, to).unwrap(), bytes.len()),
+            Far::SimulatedUdp(socket, to) => socket.send_to(bytes, *to).unwrap(),
         }
     }
 
@@ -101,6 +106,17 @@ impl Far {
             Far::SimulatedPipe(end) => read_all(|buf| call::try_read(end, buf, Position::Cursor)),
             Far::Unix(stream) => read_all(|buf| io::Read::read(&mut &**stream, buf)),
             Far::Simulated(peer) => peer.received(),
+            Far::Udp(socket, _) => read_all(|buf| socket.recv(buf)),
+            Far::SimulatedUdp(socket, _) => socket.received().into_iter().flat_map(|datagram| datagram.bytes).collect(),
+        }
+    }
+
+    /// Where a socket of datagrams is.
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Far::Udp(socket, _) => socket.local_addr().unwrap(),
+            Far::SimulatedUdp(socket, _) => socket.address().unwrap(),
+            Far::Pipe(_) | Far::SimulatedPipe(_) | Far::Unix(_) | Far::Simulated(_) => panic!("it has no address"),
         }
     }
 }
@@ -146,6 +162,19 @@ fn owned(fd: SharedFd) -> Rc<OwnedFd> {
         Fd::Os(fd) => Rc::new(fd),
         other => panic!("{other:?} is no descriptor of this process"),
     }
+}
+
+/// A socket of datagrams that is not connected, and one that knows where it is.
+pub fn datagrams(driver: Driver) -> (SharedFd, Far) {
+    let fd = SharedFd::new(call::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap());
+    call::bind(&fd, LOOPBACK).unwrap();
+    let ours = call::name(&fd, End::Local).unwrap().ip().unwrap();
+    if driver == Driver::Simulated {
+        return (fd, Far::SimulatedUdp(simulated::world().datagrams("10.0.0.9:7".parse().unwrap()).unwrap(), ours));
+    }
+    let theirs = UdpSocket::bind(LOOPBACK).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (fd, Far::Udp(Rc::new(theirs), ours))
 }
 
 /// A connected stream socket and its far side.

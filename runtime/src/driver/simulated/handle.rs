@@ -15,9 +15,11 @@ use super::pipes::PipeEnd;
 use super::world::{Kernel, Shared};
 use crate::op::socket::End;
 
+mod datagrams;
 mod outside;
 mod peer;
 
+pub use datagrams::{Datagram, PeerDatagrams};
 pub use peer::{Peer, PeerListener};
 
 /// A simulated world. Clones are handles of the same one.
@@ -313,20 +315,24 @@ impl fmt::Debug for World {
 }
 
 fn describe(kernel: &Kernel, object: &Object) -> String {
+    let (kind, connection) = match object {
+        Object::Socket(socket) if kernel.network.is_of_datagrams(*socket) => ("socket of datagrams", "datagrams"),
+        _ => ("socket", "connection"),
+    };
     match object {
         Object::File(file) => format!("file, inode {}", file.inode()),
         Object::Socket(socket) if kernel.network.is_unix(*socket) => {
             let name = |end| kernel.network.name(*socket, end).ok();
             match (name(End::Local), name(End::Peer)) {
-                (Some(local), Some(peer)) => format!("unix connection {local:?} to {peer:?}"),
-                (Some(local), None) => format!("unix socket at {local:?}"),
-                (None, _) => "unix socket".to_owned(),
+                (Some(local), Some(peer)) => format!("unix {connection} {local:?} to {peer:?}"),
+                (Some(local), None) => format!("unix {kind} at {local:?}"),
+                (None, _) => format!("unix {kind}"),
             }
         }
         Object::Socket(socket) => match (kernel.network.local(*socket), kernel.network.peer(*socket)) {
-            (Some(local), Some(peer)) => format!("connection {local} to {peer}"),
-            (Some(local), None) => format!("socket at {local}"),
-            (None, _) => "socket".to_owned(),
+            (Some(local), Some(peer)) => format!("{connection} {local} to {peer}"),
+            (Some(local), None) => format!("{kind} at {local}"),
+            (None, _) => kind.to_owned(),
         },
         Object::Pipe(pipe, end) => {
             let end = match end {

@@ -6,8 +6,8 @@
 //!
 //! [Unix sockets](unix) know no wires: what is said on them is heard at once.
 //!
-//! Not modelled: datagrams to who is not connected, unix datagrams, descriptors sent over unix sockets, IPv4 through IPv6
-//! sockets, TIME_WAIT, urgent data.
+//! Not modelled: descriptors sent over unix sockets, their packets (SEQPACKET), IPv4 through IPv6 sockets, TIME_WAIT, urgent
+//! data.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,6 +22,7 @@ mod datagrams;
 mod names;
 mod stream;
 mod unix;
+mod unix_datagrams;
 mod wire;
 
 use datagrams::{Datagrams, Travelling};
@@ -323,6 +324,7 @@ impl Network {
     pub fn power_cut(&mut self, now_ns: u64) {
         let ours: Vec<SocketId> =
             self.sockets.iter().filter(|(_, socket)| !socket.is_outside).map(|(&id, _)| id).collect();
+        self.lose_datagrams(&ours);
         for id in ours {
             if let Some(Socket { state: State::Stream(stream), .. }) = self.sockets.remove(&id)
                 && let Some(other) = stream.other

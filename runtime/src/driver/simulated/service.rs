@@ -15,11 +15,13 @@ use super::files::{InodeNumber, describe};
 use super::world::Kernel;
 use crate::fd::FdRef;
 use crate::op::Request;
+use crate::op::datagram::DatagramRequest;
 use crate::op::file::{FileRequest, Position};
 use crate::op::path::PathRequest;
 use crate::op::ready::{Interest, ReadyRequest};
 use crate::op::socket::SocketRequest;
 
+mod datagrams;
 mod pipes;
 mod sockets;
 
@@ -83,6 +85,7 @@ impl Kernel {
             Request::File(request) => self.serve_file(request, attempt),
             Request::Path(request) => self.serve_path(request),
             Request::Socket(request) => self.serve_socket(request, attempt),
+            Request::Datagram(request) => self.serve_datagram(request, attempt),
             Request::Ready(ReadyRequest::Poll { fd, interest, .. }) => self.poll(*fd, *interest),
         }
     }
@@ -302,7 +305,8 @@ impl Kernel {
 
     /// Who is told «not now» is told when: what comes a moment later is an edge.
     fn touch(&mut self, request: &Request<'_>) {
-        if let Request::Socket(SocketRequest::Recv { fd, .. } | SocketRequest::Send { fd, .. }) = request
+        if let Request::Socket(SocketRequest::Recv { fd, .. } | SocketRequest::Send { fd, .. })
+        | Request::Datagram(DatagramRequest::RecvFrom { fd, .. } | DatagramRequest::SendTo { fd, .. }) = request
             && let Ok(socket) = self.descriptors.socket(*fd)
         {
             self.network.touch(socket);
@@ -361,7 +365,11 @@ impl Kernel {
             Request::File(FileRequest::Close { fd }) => {
                 fd.get().is_some_and(|fd| matches!(self.descriptors.get(fd.borrow()), Ok(Object::File(_))))
             }
-            Request::File(FileRequest::Pipe) | Request::Nop | Request::Socket(_) | Request::Ready(_) => false,
+            Request::File(FileRequest::Pipe)
+            | Request::Nop
+            | Request::Socket(_)
+            | Request::Datagram(_)
+            | Request::Ready(_) => false,
         }
     }
 }
@@ -378,6 +386,8 @@ fn is_impatient(request: &Request<'_>, may_wait: bool) -> bool {
         }
         Request::Socket(SocketRequest::Recv { flags, .. }) => !may_wait || flags.contains(RecvFlags::DONTWAIT),
         Request::Socket(SocketRequest::Send { flags, .. }) => !may_wait || flags.contains(SendFlags::DONTWAIT),
+        Request::Datagram(DatagramRequest::RecvFrom { flags, .. }) => !may_wait || flags.contains(RecvFlags::DONTWAIT),
+        Request::Datagram(DatagramRequest::SendTo { .. }) => true,
         _ => false,
     }
 }

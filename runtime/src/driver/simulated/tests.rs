@@ -21,6 +21,7 @@ use crate::op::{Nop, Op, Reply, Request, StreamOp};
 use crate::task::Notify;
 
 mod cancel;
+mod datagrams;
 mod faults;
 mod files;
 mod network;

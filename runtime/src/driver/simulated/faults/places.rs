@@ -2,6 +2,7 @@
 
 use super::Fault;
 use crate::op::Request;
+use crate::op::datagram::DatagramRequest;
 use crate::op::file::FileRequest;
 use crate::op::path::PathRequest;
 use crate::op::ready::ReadyRequest;
@@ -28,6 +29,8 @@ pub(in crate::driver::simulated) enum Kind {
     AcceptMany,
     Recv,
     Send,
+    SendTo,
+    RecvFrom,
     Shutdown,
     Name,
     SetOption,
@@ -36,7 +39,7 @@ pub(in crate::driver::simulated) enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 25] = [
         Kind::Nop,
         Kind::Read,
         Kind::Write,
@@ -55,6 +58,8 @@ impl Kind {
         Kind::AcceptMany,
         Kind::Recv,
         Kind::Send,
+        Kind::SendTo,
+        Kind::RecvFrom,
         Kind::Shutdown,
         Kind::Name,
         Kind::SetOption,
@@ -83,6 +88,8 @@ impl Kind {
             Kind::AcceptMany => "accept, many",
             Kind::Recv => "recv",
             Kind::Send => "send",
+            Kind::SendTo => "send to",
+            Kind::RecvFrom => "recv from",
             Kind::Shutdown => "shutdown",
             Kind::Name => "name",
             Kind::SetOption => "set option",
@@ -114,6 +121,8 @@ impl Kind {
             Request::Socket(SocketRequest::Shutdown { .. }) => Kind::Shutdown,
             Request::Socket(SocketRequest::Name { .. }) => Kind::Name,
             Request::Socket(SocketRequest::SetOption { .. }) => Kind::SetOption,
+            Request::Datagram(DatagramRequest::SendTo { .. }) => Kind::SendTo,
+            Request::Datagram(DatagramRequest::RecvFrom { .. }) => Kind::RecvFrom,
             Request::Ready(ReadyRequest::Poll { many: false, .. }) => Kind::Poll,
             Request::Ready(ReadyRequest::Poll { many: true, .. }) => Kind::PollMany,
         }
@@ -151,17 +160,32 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
                 Ok(())
             }
         }
-        Fault::Short => only(&[Kind::Read, Kind::Write, Kind::Recv, Kind::Send], "transfers no bytes"),
+        Fault::Short => {
+            only(&[Kind::Read, Kind::Write, Kind::Recv, Kind::Send], "transfers no bytes, or all of a datagram")
+        }
         Fault::Interrupted => only(
-            &[Kind::Read, Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open, Kind::Accept, Kind::Recv, Kind::Send],
+            &[
+                Kind::Read,
+                Kind::Write,
+                Kind::Truncate,
+                Kind::Fsync,
+                Kind::Open,
+                Kind::Accept,
+                Kind::Recv,
+                Kind::Send,
+                Kind::RecvFrom,
+            ],
             "the kernel finishes or restarts it by itself",
         ),
-        Fault::WouldBlock => only(&[Kind::Read, Kind::Write, Kind::Recv, Kind::Send], "nothing asks it not to wait"),
+        Fault::WouldBlock => only(
+            &[Kind::Read, Kind::Write, Kind::Recv, Kind::Send, Kind::SendTo, Kind::RecvFrom],
+            "nothing asks it not to wait",
+        ),
         Fault::Canceled => only(
             &[Kind::Read, Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open, Kind::Statx],
             "runs on no kernel worker, whose end would cancel it",
         ),
-        Fault::NoBuffers => only(&[Kind::Send], "takes no memory of the network's"),
+        Fault::NoBuffers => only(&[Kind::Send, Kind::SendTo], "takes no memory of the network's"),
         Fault::DescriptorsFull => {
             let kinds = [Kind::Open, Kind::Pipe, Kind::Socket, Kind::SocketPair, Kind::Accept, Kind::AcceptMany];
             only(&kinds, "makes no descriptor")

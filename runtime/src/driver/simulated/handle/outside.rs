@@ -122,7 +122,7 @@ impl World {
     /// ```
     pub fn connect_unix(&self, to: impl Into<SocketAddress>) -> io::Result<Peer> {
         let mut kernel = self.shared().lock();
-        let listener = kernel.unix_at(&to.into())?;
+        let listener = kernel.unix_at(&to.into(), false)?;
         let socket = kernel.network.socket(AddressFamily::UNIX, true);
         match kernel.network.connect_unix(socket, listener) {
             Ok(()) => Ok(Peer { shared: self.shared().clone(), socket }),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::Shutdown;
+use rustix::net::{RecvFlags, Shutdown};
 
 use super::super::network::SocketId;
 use super::super::world::Shared;
@@ -100,7 +100,7 @@ impl Peer {
         let (mut all, mut piece) = (Vec::new(), [0; 4096]);
         // An end or an error is told by `has_ended` and `is_reset`, and must be left for them; here only bytes count.
         while kernel.network.has_bytes(self.socket)
-            && let Ok(count @ 1..) = kernel.network.receive(self.socket, &mut piece, false, now_ns)
+            && let Ok(count @ 1..) = kernel.network.receive(self.socket, &mut piece, RecvFlags::empty(), now_ns)
         {
             all.extend_from_slice(&piece[..count]);
         }

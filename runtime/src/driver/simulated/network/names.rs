@@ -62,7 +62,7 @@ impl Network {
         Ok(())
     }
 
-    fn take_name(&mut self, id: SocketId, address: SocketAddr) -> Result<(), Errno> {
+    pub(super) fn take_name(&mut self, id: SocketId, address: SocketAddr) -> Result<(), Errno> {
         let address = self.with_port(id, address)?;
         if self.is_taken(id, address) {
             return Err(Errno::ADDRINUSE);
@@ -73,12 +73,7 @@ impl Network {
 
     /// Gives a socket that connects the name that the other side sees.
     pub(super) fn name_for(&mut self, id: SocketId, to: SocketAddr) -> Result<(), Errno> {
-        let from = match (to.ip(), to.ip().is_loopback()) {
-            (IpAddr::V4(_), true) => Ipv4Addr::LOCALHOST.into(),
-            (IpAddr::V4(_), false) => IpAddr::from([10, 0, 0, 1]),
-            (IpAddr::V6(_), true) => Ipv6Addr::LOCALHOST.into(),
-            (IpAddr::V6(_), false) => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]),
-        };
+        let from = source_for(to);
         match self.local(id) {
             Some(local) if local.ip().is_unspecified() => {
                 self.get(id)?.local = Some(SocketAddr::new(from, local.port()));
@@ -133,5 +128,15 @@ impl Network {
                 && (!shares || !other.reuses_address || matches!(other.state, State::Listening { .. }))
         };
         self.sockets.iter().any(|(&other, socket)| other != id && collides(socket))
+    }
+}
+
+/// The address of ours that who is at `to` sees.
+pub(super) fn source_for(to: SocketAddr) -> IpAddr {
+    match (to.ip(), to.ip().is_loopback()) {
+        (IpAddr::V4(_), true) => Ipv4Addr::LOCALHOST.into(),
+        (IpAddr::V4(_), false) => IpAddr::from([10, 0, 0, 1]),
+        (IpAddr::V6(_), true) => Ipv6Addr::LOCALHOST.into(),
+        (IpAddr::V6(_), false) => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::Shutdown;
+use rustix::net::{RecvFlags, Shutdown};
 
 use super::{Happening, Network, Socket, SocketId, State};
 
@@ -33,10 +33,10 @@ pub(super) struct Stream {
 }
 
 impl Network {
-    /// Takes what came: EAGAIN if nothing did, 0 at the end. With `peek` it stays there.
-    pub fn receive(&mut self, id: SocketId, buf: &mut [u8], peek: bool, now_ns: u64) -> Result<usize, Errno> {
+    /// Takes what came: EAGAIN if nothing did, 0 at the end. With `PEEK` it stays there.
+    pub fn receive(&mut self, id: SocketId, buf: &mut [u8], flags: RecvFlags, now_ns: u64) -> Result<usize, Errno> {
         if self.is_of_datagrams(id) {
-            return self.receive_datagram(id, buf, peek);
+            return self.receive_datagram(id, buf, flags).map(|(count, _sender)| count);
         }
         let is_unix = self.is_unix(id);
         let socket = self.get(id)?;
@@ -58,7 +58,7 @@ impl Network {
         for (place, &byte) in buf.iter_mut().zip(&stream.received) {
             *place = byte;
         }
-        if !peek {
+        if !flags.contains(RecvFlags::PEEK) {
             stream.received.drain(..count);
             if let Some(other) = stream.other {
                 self.make_room(other, now_ns);
@@ -72,18 +72,20 @@ impl Network {
         self.readiness(id).intersects(PollFlags::IN | PollFlags::RDHUP | PollFlags::ERR | PollFlags::HUP)
     }
 
-    /// What asking for urgent bytes answers, where nobody ever sends any.
-    pub fn receive_urgent(&self, id: SocketId) -> Errno {
-        match self.sockets.get(&id) {
-            Some(Socket { state: State::Listening { .. }, .. }) if !self.is_unix(id) => Errno::NOTCONN,
-            _ => Errno::INVAL,
+    /// What asking for urgent bytes answers, where nobody ever sends any. UDP does not know what they are.
+    pub fn refuses_urgent(&self, id: SocketId) -> Option<Errno> {
+        match self.sockets.get(&id)?.state {
+            State::Datagrams(_) if !self.is_unix(id) => None,
+            State::Datagrams(_) => Some(Errno::OPNOTSUPP),
+            State::Listening { .. } if !self.is_unix(id) => Some(Errno::NOTCONN),
+            _ => Some(Errno::INVAL),
         }
     }
 
     /// Sends what there is room for: EAGAIN if there is none.
     pub fn send(&mut self, id: SocketId, buf: &[u8], now_ns: u64) -> Result<usize, Errno> {
         if self.is_of_datagrams(id) {
-            return self.send_datagram(id, buf, now_ns);
+            return self.send_to_peer(id, buf, now_ns);
         }
         if self.is_unix(id) {
             return self.send_unix(id, buf);
@@ -118,7 +120,8 @@ impl Network {
             Shutdown::Write => (false, true),
             Shutdown::Both => (true, true),
         };
-        if self.is_unix(id) && !self.is_of_datagrams(id) {
+        let is_unix = self.is_unix(id);
+        if is_unix && !self.is_of_datagrams(id) {
             return self.shut_down_unix(id, read, write);
         }
         let socket = self.get(id)?;
@@ -143,7 +146,7 @@ impl Network {
             // It listens on: nobody writes to it.
             State::Listening { .. } => return Ok(()),
             State::Connecting => socket.state = State::Fresh,
-            State::Datagrams(datagrams) if socket.peer.is_some() => datagrams.shut_down(how),
+            State::Datagrams(datagrams) if is_unix || socket.peer.is_some() => datagrams.shut_down(how),
             State::Fresh | State::Datagrams(_) => return Err(Errno::NOTCONN),
         }
         self.touched.insert(id);
@@ -255,7 +258,10 @@ impl Network {
         match &socket.state {
             State::Fresh => events |= PollFlags::OUT | PollFlags::HUP,
             State::Connecting => {}
-            State::Datagrams(datagrams) => events |= datagrams.readiness(),
+            State::Datagrams(datagrams) if self.is_unix(id) => {
+                events |= datagrams.readiness() | self.unix_datagram_room(id);
+            }
+            State::Datagrams(datagrams) => events |= datagrams.readiness() | PollFlags::OUT,
             State::Listening { queue, refuses, .. } => {
                 events.set(PollFlags::IN, !queue.is_empty() || *refuses);
                 events.set(PollFlags::RDHUP, *refuses);

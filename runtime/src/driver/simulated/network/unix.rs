@@ -1,4 +1,4 @@
-//! Unix sockets: what is said on one is heard at once, since there is no wire.
+//! Unix sockets: what is said on one is heard at once, since there is no wire. Here are streams, and all that has a name.
 //!
 //! A name is a file's, which binding makes and nothing takes away, or stands beside the files. As on Linux a connect is done
 //! at once or waits for room in the backlog, an end is known to both sides at once, and one who closes with bytes unread
@@ -45,6 +45,10 @@ impl Network {
         self.sockets.get(&id).is_some_and(|socket| socket.family == AddressFamily::UNIX)
     }
 
+    pub fn is_connected_unix(&self, id: SocketId) -> bool {
+        matches!(self.sockets.get(&id), Some(Socket { state: State::Stream(_), .. }))
+    }
+
     /// Two that are connected with each other.
     pub fn unix_pair(&mut self) -> (SocketId, SocketId) {
         let (one, other) = (self.socket(AddressFamily::UNIX, false), self.socket(AddressFamily::UNIX, false));
@@ -67,7 +71,7 @@ impl Network {
         if self.get(id)?.name.is_some() {
             return Err(Errno::INVAL);
         }
-        if self.unix_at(&name).is_some() {
+        if self.unix_at(&name, self.is_of_datagrams(id)).is_some() {
             return Err(Errno::ADDRINUSE);
         }
         let socket = self.get(id)?;
@@ -80,6 +84,7 @@ impl Network {
         {
             other.peer_name = Some(told);
         }
+        self.tell_unix_name(id);
         Ok(())
     }
 
@@ -91,15 +96,21 @@ impl Network {
         }
         loop {
             let name = UnixName::Abstract(format!("{:05x}", self.random.below(1 << 20)).into_bytes());
-            if self.unix_at(&name).is_none() {
+            if self.unix_at(&name, self.is_of_datagrams(id)).is_none() {
                 return self.bind_unix(id, name);
             }
         }
     }
 
-    /// Who is bound to this name.
-    pub fn unix_at(&self, name: &UnixName) -> Option<SocketId> {
-        let has_it = |socket: &Socket| socket.is_bound && socket.name.as_ref().is_some_and(|own| own.is_same_as(name));
+    /// Who is bound to this name. Beside the files those of datagrams have names of their own.
+    pub fn unix_at(&self, name: &UnixName, is_of_datagrams: bool) -> Option<SocketId> {
+        let is_meant = |socket: &Socket| match name {
+            UnixName::File { .. } => true,
+            UnixName::Abstract(_) => socket.is_of_datagrams() == is_of_datagrams,
+        };
+        let has_it = |socket: &Socket| {
+            socket.is_bound && is_meant(socket) && socket.name.as_ref().is_some_and(|own| own.is_same_as(name))
+        };
         self.sockets.iter().find(|(_, socket)| has_it(socket)).map(|(&id, _)| id)
     }
 
@@ -205,6 +216,7 @@ impl Network {
                     stream.no_more_writes = true;
                 }
             }
+            State::Datagrams(datagrams) => self.end_unix_datagrams(id, &datagrams),
             _ => {}
         }
     }

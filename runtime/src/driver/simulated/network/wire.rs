@@ -186,7 +186,7 @@ impl Network {
     }
 
     /// Whether a wire leads from the program to the outside.
-    fn crosses(&self, from: SocketId, to: SocketId) -> bool {
+    pub(super) fn crosses(&self, from: SocketId, to: SocketId) -> bool {
         let is_outside = |id| self.sockets.get(&id).is_some_and(|socket| socket.is_outside);
         is_outside(from) != is_outside(to)
     }

@@ -5,7 +5,7 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, ipp
 
 use super::super::descriptors::{Object, Waitable};
 use super::super::faults::places::Kind;
-use super::super::network::{SocketId, UnixName};
+use super::super::network::{Network, SocketId, UnixName};
 use super::super::world::Kernel;
 use super::{Attempt, Given, Served};
 use crate::fd::FdRef;
@@ -19,20 +19,21 @@ impl Kernel {
                 if let Err(error) = check_kind(*family, *kind, *protocol) {
                     return error.into();
                 }
-                if *family == AddressFamily::UNIX && *kind != SocketType::STREAM {
+                if *kind == SocketType::SEQPACKET {
                     self.unsupported.insert(format!("{request:?}"));
                     return Errno::OPNOTSUPP.into();
                 }
                 let socket = if *kind == SocketType::DGRAM {
-                    self.network.datagram_socket(*family)
+                    self.network.datagram_socket(*family, false)
                 } else {
                     self.network.socket(*family, false)
                 };
                 Served::Done(self.descriptors.add(Object::Socket(socket)).map(Given::Fd))
             }
             SocketRequest::Pair { kind } => match *kind {
-                SocketType::STREAM => self.pair_of_sockets(),
-                SocketType::DGRAM => {
+                SocketType::STREAM => self.pair_of_sockets(Network::unix_pair),
+                SocketType::DGRAM => self.pair_of_sockets(Network::unix_datagram_pair),
+                SocketType::SEQPACKET => {
                     self.unsupported.insert(format!("{request:?}"));
                     Errno::OPNOTSUPP.into()
                 }
@@ -65,14 +66,10 @@ impl Kernel {
             SocketRequest::Listen { backlog, .. } => Served::nothing(self.network.listen(socket, *backlog)),
             SocketRequest::Connect { address, .. } => self.connect(socket, address, attempt),
             SocketRequest::Recv { buf, flags, poll_first, .. } => {
-                let must_wait = *poll_first && attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
-                if must_wait && !self.network.has_input(socket) {
-                    return Served::Waits(Waitable::Socket(socket));
+                match self.before_receiving(socket, *flags, *poll_first, attempt) {
+                    Some(served) => served,
+                    None => self.recv(socket, buf, *flags, attempt),
                 }
-                if flags.contains(RecvFlags::OOB) && !self.network.is_of_datagrams(socket) {
-                    return self.network.receive_urgent(socket).into();
-                }
-                self.recv(socket, buf, *flags, attempt)
             }
             SocketRequest::Send { buf, flags, whole, .. } => self.send(socket, buf, *flags, *whole, attempt),
             SocketRequest::Shutdown { how, .. } => Served::nothing(self.network.shutdown(socket, *how, now_ns)),
@@ -94,8 +91,8 @@ impl Kernel {
     }
 
     /// Two descriptors, or none.
-    fn pair_of_sockets(&mut self) -> Served {
-        let (one, other) = self.network.unix_pair();
+    fn pair_of_sockets(&mut self, make: fn(&mut Network) -> (SocketId, SocketId)) -> Served {
+        let (one, other) = make(&mut self.network);
         let added = self.descriptors.add_two(Object::Socket(one), Object::Socket(other));
         if added.is_err() {
             [one, other].into_iter().for_each(|id| self.network.close(id, 0));
@@ -124,7 +121,7 @@ impl Kernel {
     }
 
     /// Who is bound to the name of a unix socket.
-    pub fn unix_at(&self, address: &SocketAddress) -> Result<SocketId, Errno> {
+    pub fn unix_at(&self, address: &SocketAddress, is_of_datagrams: bool) -> Result<SocketId, Errno> {
         let name = match address.unix_name() {
             None | Some(address::UnixName::Unnamed) => return Err(Errno::INVAL),
             Some(address::UnixName::Abstract(name)) => UnixName::Abstract(name.to_vec()),
@@ -132,14 +129,18 @@ impl Kernel {
                 UnixName::File { path: Vec::new(), inode: self.files.find_socket(path)? }
             }
         };
-        self.network.unix_at(&name).ok_or(Errno::CONNREFUSED)
+        self.network.unix_at(&name, is_of_datagrams).ok_or(Errno::CONNREFUSED)
     }
 
     fn connect_unix(&mut self, socket: SocketId, address: &SocketAddress, attempt: &Attempt) -> Served {
-        let listener = match self.unix_at(address) {
+        let is_of_datagrams = self.network.is_of_datagrams(socket);
+        let listener = match self.unix_at(address, is_of_datagrams) {
             Ok(listener) => listener,
             Err(error) => return error.into(),
         };
+        if is_of_datagrams {
+            return Served::nothing(self.network.connect_unix_datagrams(socket, listener));
+        }
         match self.network.connect_unix(socket, listener) {
             Err(Errno::AGAIN) if attempt.may_wait => Served::Waits(Waitable::Socket(listener)),
             connected => Served::nothing(connected),
@@ -198,18 +199,33 @@ impl Kernel {
         }
     }
 
+    /// What answers a receive, or has it wait, whatever is there.
+    pub(super) fn before_receiving(
+        &self,
+        socket: SocketId,
+        flags: RecvFlags,
+        poll_first: bool,
+        attempt: &Attempt,
+    ) -> Option<Served> {
+        let must_wait = poll_first && attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
+        if must_wait && !self.network.has_input(socket) {
+            return Some(Served::Waits(Waitable::Socket(socket)));
+        }
+        let refused = if flags.contains(RecvFlags::OOB) { self.network.refuses_urgent(socket) } else { None };
+        refused.map(Served::from)
+    }
+
     pub(super) fn recv(&mut self, socket: SocketId, buf: &mut [u8], flags: RecvFlags, attempt: &mut Attempt) -> Served {
         let may_wait = attempt.may_wait && !flags.contains(RecvFlags::DONTWAIT);
-        let peek = flags.contains(RecvFlags::PEEK);
         let is_whole = self.network.is_of_datagrams(socket);
-        let wants_all = flags.contains(RecvFlags::WAITALL) && may_wait && !peek && !is_whole;
+        let wants_all = flags.contains(RecvFlags::WAITALL) && may_wait && !flags.contains(RecvFlags::PEEK) && !is_whole;
         let len = if wants_all || is_whole { buf.len() } else { self.shortened(Kind::Recv, buf.len()) };
         if len < buf.len() {
             // As if the rest came a moment later, of which an edge tells.
             self.network.touch(socket);
         }
         loop {
-            let received = self.network.receive(socket, &mut buf[attempt.progress..len], peek, self.now_ns());
+            let received = self.network.receive(socket, &mut buf[attempt.progress..len], flags, self.now_ns());
             match received {
                 Ok(count) if wants_all && count > 0 && attempt.progress + count < len => attempt.progress += count,
                 Err(Errno::AGAIN) if may_wait => return Served::Waits(Waitable::Socket(socket)),

@@ -5,6 +5,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::*;
+use crate::op::datagram::{DatagramRequest, RecvFrom, SendTo, Sender};
 use crate::op::file::{Close, FileRequest, Fsync, Position, Read, Truncate, Write};
 use crate::op::path::{Base, Open, OpenHow, Stat, c_path};
 use crate::op::ready::{Interest, Poll, PollMany};
@@ -69,6 +70,7 @@ fn ask_everything(machine: &mut Machine) {
     let _any = machine.call(Request::File(FileRequest::Pipe));
     let kind = rustix::net::SocketType::STREAM;
     let _any = machine.call_socket(SocketRequest::Pair { kind });
+    ask_datagrams(machine);
     if let Some(listener) = ask_listener(machine) {
         ask_connections(machine, &listener);
     }
@@ -83,6 +85,23 @@ fn ask_socket(machine: &mut Machine) -> Option<SharedFd> {
     let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM);
     let fd = insist(|| machine.call_socket(SocketRequest::Socket { family, kind, protocol: None }))?;
     fd.fd().map(SharedFd::new).ok()
+}
+
+fn ask_datagrams(machine: &mut Machine) {
+    let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
+    let made = insist(|| machine.call_socket(SocketRequest::Socket { family, kind, protocol: None }));
+    let Some(Ok(fd)) = made.map(|made| made.fd().map(SharedFd::new)) else { return };
+    let Some(()) = insist(|| machine.bind(&fd, AT)) else { return };
+    for _ in 0..2 {
+        let (to, flags) = (address(AT).into(), SendFlags::empty());
+        let _any = ask(machine, SendTo { fd: fd.clone(), buf: vec![7; 100], to, flags });
+        let flags = RecvFlags::DONTWAIT;
+        let (buf, from) = (&mut [0; 16], &mut Sender::room());
+        let now = DatagramRequest::RecvFrom { fd: fd.borrow(), buf, from, flags, poll_first: false };
+        let _any = machine.call(Request::Datagram(now));
+        let (buf, from, flags) = (vec![0; 64], Sender::room(), RecvFlags::empty());
+        let _any = ask(machine, RecvFrom { fd: fd.clone(), buf, from, flags, poll_first: false });
+    }
 }
 
 fn ask_listener(machine: &mut Machine) -> Option<SharedFd> {
