@@ -5,7 +5,7 @@
 //!  seed ─► script (plain data) ─► tasks on net, fs and bare ops, on one to three cores ─► the runtime goes, perhaps in the middle
 //!                                    │ what each side sent, wrote, synced, was told       │ requests, descriptors, memory
 //!                                    ▼                                                    ▼
-//!                                  models: incoming, outgoing, sheet, flows  ─────────────► verdict
+//!                                  models: incoming, outgoing, sheet, flows, strangers ───► verdict
 //! ```
 //!
 //! After each program: every op was lent once, answered once and dropped once; the kernel was lent nothing that it has not
@@ -55,6 +55,7 @@ mod program;
 mod script;
 mod sheet;
 mod stage;
+mod strangers;
 mod talk;
 mod verdict;
 mod watched;

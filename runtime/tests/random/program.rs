@@ -14,7 +14,7 @@ use crate::script::{Conversation, End, Fate, Script};
 use crate::stage::Stage;
 use crate::talk::{Line, outside, serve};
 use crate::verdict::{Meaning, meaning};
-use crate::{bare, desk, errands, flows, parcels};
+use crate::{bare, desk, errands, flows, parcels, strangers};
 
 /// How a program's run went.
 pub struct Run {
@@ -101,6 +101,9 @@ async fn begin(stage: &Rc<Stage>, script: Script) {
     }
     for flow in script.flows {
         stage.spawn("a flow", flows::run(stage.clone(), flow));
+    }
+    for group in script.strangers {
+        stage.spawn("strangers", strangers::run(stage.clone(), group));
     }
     for steps in script.errands {
         stage.spawn_mortal("errands", errands::run(stage.clone(), steps));

@@ -1,6 +1,7 @@
 //! Programs: what a seed lets a program do. Plain data, which prints itself when the program fails.
 
 use runtime::simulated::{Fault, Faults};
+use rustix::net::RecvFlags;
 
 use crate::dice::Dice;
 
@@ -27,6 +28,8 @@ pub struct Script {
     /// What runs through pipes and unix sockets, from one task to another.
     pub flows: Vec<Flow>,
     pub errands: Vec<Vec<Errand>>,
+    /// They send each other datagrams.
+    pub strangers: Vec<Group>,
     /// How many letters each of them writes to the one who reads them.
     pub correspondents: Vec<u64>,
     /// They take turns on one thread, in an order that is the seed's.
@@ -249,6 +252,22 @@ pub enum Bed {
     Named,
 }
 
+/// Sockets of datagrams that are not connected.
+#[derive(Debug)]
+pub struct Group {
+    pub is_unix: bool,
+    pub members: Vec<Vec<Said>>,
+    /// What comes from outside: after so long, to whom, and how long it is.
+    pub outside: Vec<(u64, u64, usize)>,
+}
+
+/// What one of them does. One that is too short for a name is empty.
+#[derive(Debug, Clone, Copy)]
+pub enum Said {
+    Send { to: u64, len: usize, fate: RawFate },
+    Receive { len: usize, flags: RecvFlags, poll_first: bool, fate: RawFate },
+}
+
 /// What becomes of an op's future, or what nobody does with a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RawFate {
@@ -327,6 +346,7 @@ impl Script {
                 1 => End::InTwoParts { after_us: dice.between(1, 4_000) },
                 _ => End::Complete,
             },
+            strangers: dice.some(0, 1, group),
         }
     }
 }
@@ -467,6 +487,27 @@ fn flow(dice: &mut Dice) -> Flow {
     let bed = [Bed::Pipe, Bed::Pipe, Bed::Pair, Bed::Named][usize::try_from(dice.below(4)).expect("small")];
     let op = |dice: &mut Dice| (dice.len(), raw_fate(dice));
     Flow { bed, writes: dice.some(1, 8, op), reads: dice.some(0, 8, op) }
+}
+
+fn group(dice: &mut Dice) -> Group {
+    Group {
+        is_unix: dice.one_in(3),
+        members: dice.some(2, 3, |dice| dice.some(1, 14, said)),
+        outside: dice.some(0, 6, |dice| (dice.below(400), dice.below(3), dice.len().min(4_000))),
+    }
+}
+
+fn said(dice: &mut Dice) -> Said {
+    let (len, fate) = (dice.len().min(4_000), raw_fate(dice));
+    if dice.one_in(2) {
+        return Said::Send { to: dice.below(12), len, fate };
+    }
+    let flags = match dice.below(8) {
+        0 => RecvFlags::PEEK,
+        1 | 2 => RecvFlags::DONTWAIT,
+        _ => RecvFlags::empty(),
+    };
+    Said::Receive { len: len.max(8), flags, poll_first: dice.one_in(3), fate }
 }
 
 fn errand(dice: &mut Dice) -> Errand {
