@@ -58,7 +58,7 @@ pub struct Sheet {
     pending: Vec<Values>,
     /// Dropped writes that nobody was told of since, in their order.
     undecided: Vec<Dropped>,
-    /// A sync was dropped, and nobody was told of an error since.
+    /// A sync was dropped, and none was awaited since. Writes do not wait for it: it may fail behind them, and lose them.
     has_dropped_sync: bool,
     /// Lost for the disk, perhaps, so that no sync makes it durable.
     is_doubtful: Vec<bool>,
@@ -126,7 +126,7 @@ impl Sheet {
     /// A close or the like told of an error, perhaps that of one before.
     pub fn went_wrong(&mut self) {
         self.undecided.clear();
-        if std::mem::take(&mut self.has_dropped_sync) {
+        if self.has_dropped_sync {
             for (pending, is_doubtful) in self.pending.iter().zip(&mut self.is_doubtful) {
                 *is_doubtful |= !pending.is_empty();
             }
@@ -145,7 +145,6 @@ impl Sheet {
 
     /// A write, a sync or a close was told of no error, so what was dropped before is whole.
     pub fn went_well(&mut self) {
-        self.has_dropped_sync = false;
         for dropped in std::mem::take(&mut self.undecided) {
             for place in 0..dropped.len {
                 let value = byte(dropped.name, count(place));
@@ -162,6 +161,7 @@ impl Sheet {
         } else {
             self.went_wrong()
         }
+        self.has_dropped_sync = false;
         for place in 0..self.now.len() {
             let pending = std::mem::take(&mut self.pending[place]);
             if pending.is_empty() {
