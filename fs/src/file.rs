@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use runtime::fd::{Fd, SharedFd};
 use runtime::op::file::{Close, Fsync, Truncate};
-use runtime::{Feature, call, submit};
+use runtime::{call, submit};
 use rustix::fs::OFlags;
 
 use self::description::Description;
@@ -265,8 +265,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not stop it, once it has begun. Later writes and syncs wait for it; on the blocking pool of a real
-    /// kernel they do not.
+    /// Dropping the future does not stop it, once it has begun. Later writes and syncs wait for it.
     ///
     /// # io_uring
     ///
@@ -285,14 +284,6 @@ impl File {
     /// ```
     pub async fn set_len(&self, size: u64) -> io::Result<()> {
         self.description.writes_settled().await?;
-        if call::offers(Feature::Ftruncate) {
-            return self.set_len_by_op(size).await;
-        }
-        let file = std::fs::File::from(self.fd.os()?.try_clone_to_owned()?);
-        on_pool("ftruncate", move || file.set_len(size)).await
-    }
-
-    async fn set_len_by_op(&self, size: u64) -> io::Result<()> {
         loop {
             let truncate = Truncate { fd: self.fd.clone(), len: size };
             let resizing = Resizing { truncate, description: self.description.clone() };
@@ -312,11 +303,11 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`set_len`](File::set_len).
+    /// Dropping the future does not stop it, once it has begun, and nothing waits for it then.
     ///
     /// # io_uring
     ///
-    /// As [`set_len`](File::set_len).
+    /// No op: the blocking pool.
     ///
     /// # Examples
     ///

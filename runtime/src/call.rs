@@ -17,7 +17,8 @@ use crate::op::socket::{
 };
 use crate::op::{Reply, Request};
 
-/// Whether this core's driver serves an op that newer kernels' rings have. Where not, the blocking pool does the same.
+/// Whether this core's driver serves what only newer kernels' rings have. Nothing needs to be done where it does not: an
+/// [op](Feature::is_op) that a ring lacks is done by the blocking pool.
 ///
 /// # Panics
 ///

@@ -20,6 +20,7 @@ use crate::inflight::held::{Lent, Loan};
 use crate::inflight::slots::{Event, Key};
 use crate::op::{Answered, Request};
 
+mod errands;
 pub(crate) mod fallback;
 pub(crate) mod refusal;
 pub(crate) mod ring;

@@ -219,6 +219,16 @@ pub enum Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Its opcode, if that is newer than the oldest kernel whose rings we take, 6.1: then a ring may lack it, and the
+    /// blocking pool [calls](Request::call) instead. Asked before [`sqe`](Request::sqe), which may give something away.
+    #[inline(always)]
+    pub(crate) fn newer_op(&self) -> Option<u8> {
+        match self {
+            Request::File(request) => request.newer_op(),
+            Request::Nop | Request::Path(_) | Request::Socket(_) | Request::Datagram(_) | Request::Ready(_) => None,
+        }
+    }
+
     /// How a ring is asked; `None` where only a plain syscall does it. The pointers in the entry are good until the
     /// op's last reply.
     #[inline(always)]

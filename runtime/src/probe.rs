@@ -5,6 +5,7 @@ use std::fmt;
 use rustix::process::Resource;
 use rustix::thread::CapabilitySet;
 
+use crate::blocking::pool::Pool;
 use crate::driver::refusal::{Sizes, Surroundings, has_capability, limit, limit_in_kib};
 use crate::driver::setup::{self, Feature, Features};
 use crate::inbox::Inbox;
@@ -58,7 +59,7 @@ pub fn probe() -> Probe {
     let mut cures = Vec::new();
     let mut sizes = None;
     let (driver, refusal, features) = match Inbox::new() {
-        Ok(inbox) => match setup::ring(wanted, Features::WANTED, &inbox) {
+        Ok(inbox) => match setup::ring(wanted, Features::WANTED, &inbox, &Pool::new(1, 1)) {
             Ok(ring) => {
                 sizes = Some(ring.sizes());
                 ("ring", None, ring.features())

@@ -334,7 +334,7 @@ impl Builder {
         if self.choice == Choice::Fallback {
             return fallback();
         }
-        match setup::ring(self.sizes(self.cores), self.features, inbox) {
+        match setup::ring(self.sizes(self.cores), self.features, inbox, pool) {
             Ok(ring) => Ok(Driver::Ring(ring)),
             Err(refusal) if self.choice == Choice::Auto && refusal.is_denial() => {
                 tracing::warn!(

@@ -1,26 +1,31 @@
 //! What newer kernels' rings have is done without where it is missing: each such feature is hidden in turn, and all at once.
+//! An op that is missing is done by the blocking pool, and whoever asks for it cannot tell.
 
 #[path = "common/bounded.rs"]
 mod bounded;
 #[path = "common/child.rs"]
 mod child;
 
-use std::future::pending;
+use std::fs::File;
+use std::future::{Future, pending, poll_fn};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::process::Command;
-use std::thread;
+use std::sync::mpsc;
+use std::task::Poll;
+use std::{io, mem, thread};
 
 use child::in_a_child;
 
 use runtime::fd::SharedFd;
-use runtime::op::file::{Fsync, Position, Read, Write};
+use runtime::op::file::{Fsync, Position, Read, Truncate, Write};
 use runtime::op::path::{Base, Open, OpenHow, c_path};
 use runtime::op::socket::{Accept, Recv, Send};
 use runtime::testing::{Driver, builder, is_here};
-use runtime::time::{Duration, Instant, timeout};
-use runtime::{Builder, Feature, call, spawn, spawn_blocking, submit};
+use runtime::time::{Duration, Instant, now, timeout};
+use runtime::{Builder, Feature, Submit, call, metrics, spawn, spawn_blocking, submit, yield_now};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -100,6 +105,7 @@ async fn file() -> (usize, Vec<u8>) {
     let write = Write { fd: fd.clone(), buf: b"what is written is read".to_vec(), position: Position::At(100) };
     submit(write).await.unwrap();
     submit(Fsync { fd: fd.clone(), data_only: true }).await.unwrap();
+    submit(Truncate { fd: fd.clone(), len: 120 }).await.unwrap();
     submit(Read { fd, buf: vec![0; 200], position: Position::At(98) }).await.unwrap()
 }
 
@@ -122,4 +128,153 @@ async fn echo() -> (usize, Vec<u8>) {
     // The core is parked while another thread ends.
     let answer = spawn_blocking(move || client.join().unwrap()).await.unwrap();
     (sent, answer.to_vec())
+}
+
+/// Runs `test` for each op that a ring may lack, on a ring that lacks it: with a builder whose pool has one thread and room for
+/// one job.
+fn without_each(what: &'static str, test: fn(Builder, Lacking)) {
+    if !is_here(Driver::Ring, what) {
+        return;
+    }
+    for feature in Feature::ALL.into_iter().filter(|feature| feature.is_op()) {
+        let lacking = match feature {
+            Feature::Ftruncate => Lacking::ftruncate,
+            other => panic!("{other:?} is an op that may be missing, and has no test"),
+        };
+        bounded::within(LIMIT, what, move || {
+            test(builder(Driver::Ring).without(feature).blocking_threads(1).blocking_queue(1), lacking());
+        });
+    }
+}
+
+/// An op that the ring lacks, and how to see whether it was done.
+struct Lacking {
+    file: File,
+    fd: SharedFd,
+}
+
+impl Lacking {
+    fn ftruncate() -> Lacking {
+        let file = File::from(rustix::fs::memfd_create("without", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+        let fd = SharedFd::new(OwnedFd::from(file.try_clone().unwrap()));
+        Lacking { file, fd }
+    }
+
+    fn ask(&self, number: u64) -> Submit<Truncate> {
+        submit(Truncate { fd: self.fd.clone(), len: number })
+    }
+
+    /// The number of the one that was done last.
+    fn done(&self) -> u64 {
+        self.file.metadata().unwrap().len()
+    }
+}
+
+/// Occupies the only thread of the pool, until this is dropped.
+async fn occupy() -> mpsc::Sender<()> {
+    let (until_dropped, gate) = mpsc::channel();
+    let (begun, has_begun) = mpsc::channel();
+    drop(spawn_blocking(move || {
+        begun.send(()).unwrap();
+        let _dropped = gate.recv();
+    }));
+    while has_begun.try_recv().is_err() {
+        yield_now().await;
+    }
+    until_dropped
+}
+
+async fn polled_once<F: Future + Unpin>(mut future: F) -> F {
+    let is_pending = poll_fn(|context| Poll::Ready(Pin::new(&mut future).poll(context).is_pending())).await;
+    assert!(is_pending);
+    future
+}
+
+/// Catches: an op that reaches a ring without it; a pool whose answer nobody collects, or wakes nobody for; a line behind a full
+/// pool that is not looked at again.
+#[test]
+fn an_op_that_the_ring_lacks_is_done_by_a_thread() {
+    without_each("an op that the ring lacks", |builder, op| {
+        builder.build().unwrap().block_on(async {
+            op.ask(7).await.unwrap();
+            assert_eq!(op.done(), 7);
+            assert_eq!(op.ask(u64::MAX).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+
+            let all: Vec<_> = (0..200).map(|number| spawn(op.ask(number))).collect();
+            for asked in all {
+                asked.await.unwrap().unwrap();
+            }
+            assert_eq!((op.done(), metrics().in_flight), (199, 0));
+            // A thread counts a job after it has told of it. What is refused goes nowhere.
+            while metrics().pool_jobs < 201 || metrics().pool_queued > 0 {
+                yield_now().await;
+            }
+            assert_eq!(metrics().pool_jobs, 201);
+        });
+    });
+}
+
+/// Catches: a request that goes with its future.
+#[test]
+fn one_that_is_dropped_runs_to_its_end() {
+    without_each("an op that the ring lacks, dropped", |builder, op| {
+        builder.build().unwrap().block_on(async {
+            let busy = occupy().await;
+            drop(polled_once(op.ask(7)).await);
+            drop(polled_once(op.ask(8)).await);
+            assert_eq!((op.done(), metrics().in_flight), (0, 2));
+            drop(busy);
+            while metrics().in_flight > 0 {
+                yield_now().await;
+            }
+            assert_eq!(op.done(), 8);
+        });
+    });
+}
+
+/// Catches: a cancel that is sent to the kernel, which knows no such op; an answer «cancelled» for what is done all the same.
+#[test]
+fn one_whose_time_is_over_is_done_or_not_and_says_which() {
+    without_each("an op that the ring lacks, with a deadline", |builder, op| {
+        builder.build().unwrap().block_on(async {
+            let busy = occupy().await;
+            for place in ["in the queue", "in line for it"] {
+                let error = op.ask(7).deadline(now() + Duration::from_millis(1)).await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{place}");
+                // It stays in the queue as an empty errand, and the next stands behind it.
+                assert_eq!((op.done(), metrics().in_flight), (0, 0), "{place}");
+            }
+            drop(busy);
+            let mut done = 0;
+            for number in 1..=500 {
+                match op.ask(number).deadline(now()).await {
+                    Ok(()) => done = number,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::TimedOut),
+                }
+                assert_eq!(op.done(), done);
+            }
+        });
+    });
+}
+
+/// Catches: a request that is left on the pool, with its descriptor; an end that waits for it without a bound.
+#[test]
+fn one_that_no_thread_has_taken_is_taken_back_at_the_end() {
+    without_each("an op that the ring lacks, at the end", |builder, op| {
+        let runtime = builder.build().unwrap();
+        let busy = runtime.block_on(async {
+            let busy = occupy().await;
+            drop(polled_once(op.ask(7)).await);
+            mem::forget(polled_once(op.ask(8)).await);
+            drop(spawn(op.ask(9)));
+            yield_now().await;
+            busy
+        });
+        let began = Instant::now();
+        drop(runtime);
+        assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+        drop(busy);
+        assert_eq!(op.done(), 0, "none was begun");
+        assert!(op.fd.try_into_fd().is_ok(), "an op that has ended lets go of its file");
+    });
 }

@@ -18,7 +18,6 @@
 //! Dropping the driver answers nothing. Requests that wait here, or run on the pool, leave their ops held, and those leak:
 //! a thread may still write into them.
 
-mod errands;
 mod watch;
 
 #[cfg(test)]
@@ -29,8 +28,8 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use self::errands::{Errand, Errands};
 use self::watch::Watch;
+use super::errands::Errands;
 use super::{Counters, Park};
 use crate::blocking::pool::Pool;
 use crate::fork::{IN_A_CHILD, Origin};
@@ -47,22 +46,15 @@ const REPLIES_MAX: usize = 32;
 pub(crate) struct Fallback {
     watch: Watch,
     errands: Errands,
-    /// By the index of the slot. Bound: as many as there ever were ops in flight at once.
-    places: Vec<Place>,
-    /// How many requests wait for an event.
+    /// Requests that wait for an event, by the index of their slot. Bound: as many as there ever were ops in flight at once.
+    places: Vec<Option<Waiting>>,
+    /// How many these are.
     waiting: usize,
     /// Bound: one for each op in flight, and [`REPLIES_MAX`] for each of many replies.
     answered: Vec<Event>,
     counters: Counters,
     /// In a forked child nothing may reach the epoll, which is the parent's.
     origin: Origin,
-}
-
-/// Where a request is.
-enum Place {
-    Empty,
-    Waiting(Waiting),
-    OnPool(Key, Arc<Errand>),
 }
 
 /// A request that waits for an event.
@@ -106,13 +98,16 @@ impl Fallback {
             return drop(lent);
         }
         self.counters.submitted += 1;
-        let slot = slot_of(lent.key());
+        let slot = lent.key().index();
         match lent.with(|request| begin(request, &mut self.watch, slot)) {
             Start::Answer(answered) => self.answer(lent, answered),
-            Start::Pool => self.send(lent),
+            Start::Pool => self.errands.send(lent),
             Start::Wait { number, interest, replies, moved } => {
                 self.waiting += 1;
-                *self.place(slot) = Place::Waiting(Waiting { lent, number, interest, replies, moved });
+                if slot >= self.places.len() {
+                    self.places.resize_with(slot + 1, || None);
+                }
+                self.places[slot] = Some(Waiting { lent, number, interest, replies, moved });
             }
         }
     }
@@ -120,23 +115,19 @@ impl Fallback {
     /// A request that waits, for an event or for a thread, is answered at the next [`wait`](Fallback::wait): with what it has
     /// moved, or ECANCELED. One that runs on a thread goes on, and its own answer comes.
     pub fn cancel(&mut self, key: Key) {
-        let slot = slot_of(key);
+        let slot = key.index();
         let (lent, moved) = match self.places.get(slot) {
-            Some(Place::Waiting(waiting)) if waiting.lent.key() == key => {
+            Some(Some(waiting)) if waiting.lent.key() == key => {
                 let number = waiting.number;
                 let (mut lent, moved) = self.leave(slot);
                 lent.with(|request| self.watch.forget(request, number, slot));
                 (lent, moved)
             }
-            Some(Place::OnPool(sent, errand)) if *sent == key => match self.errands.recall(errand) {
-                Some(lent) => {
-                    self.places[slot] = Place::Empty;
-                    (lent, 0)
-                }
+            _ => match self.errands.recall(key) {
+                Some(lent) => (lent, 0),
+                // It was answered already, or a thread has it.
                 None => return,
             },
-            // It was answered already.
-            _ => return,
         };
         self.answer(lent, with_moved(moved, Err(Errno::CANCELED)));
     }
@@ -179,7 +170,7 @@ impl Fallback {
     }
 
     fn still_waits(&mut self, slot: usize, came: Interest) -> bool {
-        let Some(Place::Waiting(waiting)) = self.places.get_mut(slot) else {
+        let Some(Some(waiting)) = self.places.get_mut(slot) else {
             unreachable!("a request is forgotten by the watch before its place is empty")
         };
         if !came.intersects(waiting.interest) {
@@ -196,7 +187,7 @@ impl Fallback {
                 Attempt::Moved(count) => waiting.moved += count,
                 Attempt::MayBlock => {
                     let (lent, _nothing_moved) = self.leave(slot);
-                    self.send(lent);
+                    self.errands.send(lent);
                     return false;
                 }
                 Attempt::Done(Ok(reply)) if waiting.replies != Replies::One => {
@@ -224,39 +215,19 @@ impl Fallback {
 
     /// Takes a request out that is to wait no longer, and how much it has moved.
     fn leave(&mut self, slot: usize) -> (Lent, usize) {
-        match std::mem::replace(&mut self.places[slot], Place::Empty) {
-            Place::Waiting(waiting) => {
-                self.waiting -= 1;
-                (waiting.lent, waiting.moved)
-            }
-            Place::Empty | Place::OnPool(..) => unreachable!("who leaves has waited"),
-        }
-    }
-
-    fn send(&mut self, lent: Lent) {
-        let key = lent.key();
-        let errand = self.errands.send(lent);
-        *self.place(slot_of(key)) = Place::OnPool(key, errand);
+        let waiting = self.places[slot].take().expect("who leaves has waited");
+        self.waiting -= 1;
+        (waiting.lent, waiting.moved)
     }
 
     /// Takes back what the pool is done with.
     fn collect(&mut self) {
-        let Fallback { errands, places, answered, .. } = self;
-        errands.collect(|key, answer| {
-            places[slot_of(key)] = Place::Empty;
-            answered.push(Event::Last(key, answer));
-        });
+        let Fallback { errands, answered, .. } = self;
+        errands.collect(|key, answer| answered.push(Event::Last(key, answer)));
     }
 
     fn answer(&mut self, lent: Lent, answered: Answered) {
         self.answered.push(Event::Last(lent.key(), lent.answer(answered)));
-    }
-
-    fn place(&mut self, slot: usize) -> &mut Place {
-        if slot >= self.places.len() {
-            self.places.resize_with(slot + 1, || Place::Empty);
-        }
-        &mut self.places[slot]
     }
 }
 
@@ -293,8 +264,4 @@ fn with_moved(moved: usize, answered: Answered) -> Answered {
         Err(_) if moved > 0 => Ok(Reply::Count(moved)),
         answered => answered,
     }
-}
-
-fn slot_of(key: Key) -> usize {
-    usize::try_from(key.to_bits() & u64::from(u32::MAX)).expect("usize has 32 bits at least")
 }

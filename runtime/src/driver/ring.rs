@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  start ─► SQ has room? encode there : queue the entry behind it          no system call
+//!        └► this kernel lacks the op: the blocking pool does it            ring/beside.rs
 //!  wait  ─► CQ has something? reap it, and let tasks run on
 //!           else one io_uring_enter that submits and waits together, then reap
 //! ```
@@ -13,6 +14,8 @@
 //! op in flight, and one for its cancellation.
 
 #![allow(unsafe_code)]
+
+mod beside;
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,8 +31,10 @@ use rustix::io_uring::{
 };
 use rustix::time::Timespec;
 
-use super::setup::{Feature, Features};
+use self::beside::Beside;
+use super::setup::{self, Feature, Features};
 use super::{Counters, Park};
+use crate::blocking::pool::Pool;
 use crate::fork::{IN_A_CHILD, Origin};
 use crate::inbox::Inbox;
 use crate::inflight::held::{Answer, Came, Lent};
@@ -67,8 +72,7 @@ pub(crate) struct Ring {
     due: u32,
     /// Entries beyond the SQ, in order.
     backlog: VecDeque<squeue::Entry>,
-    /// Answers that needed no ring.
-    answered: Vec<Event>,
+    beside: Box<Beside>,
     inbox: Arc<Inbox>,
     wake_armed: bool,
     counters: Counters,
@@ -83,7 +87,13 @@ impl Ring {
     /// # Errors
     ///
     /// As io_uring_setup(2), mmap(2).
-    pub fn set_up(entries: u32, cq_entries: u32, features: Features, inbox: Arc<Inbox>) -> Result<Ring, Errno> {
+    pub fn set_up(
+        entries: u32,
+        cq_entries: u32,
+        features: Features,
+        inbox: Arc<Inbox>,
+        pool: Arc<Pool>,
+    ) -> Result<Ring, Errno> {
         let mut builder = IoUring::builder();
         builder
             .dontfork()
@@ -104,7 +114,7 @@ impl Ring {
             queued: 0,
             due,
             backlog: VecDeque::new(),
-            answered: Vec::new(),
+            beside: Box::new(Beside::new(inbox.clone(), pool)),
             inbox,
             wake_armed: false,
             counters: Counters::default(),
@@ -210,20 +220,25 @@ impl Ring {
             return drop(lent);
         }
         let key = lent.key();
+        if let Some(code) = lent.with(|request| request.newer_op())
+            && setup::lacks(self.features, code)
+        {
+            return self.beside.send(lent);
+        }
         match lent.with(|request| request.sqe()) {
             Some(entry) => {
                 lent.into_kernel();
                 self.push(&entry.user_data(key.to_bits()));
             }
-            None => {
-                let answered = lent.with(|request| request.call());
-                self.answered.push(Event::Last(key, lent.answer(answered)));
-            }
+            None => self.beside.call(lent),
         }
     }
 
     pub fn cancel(&mut self, key: Key) {
         if self.origin.is_left() {
+            return;
+        }
+        if !self.beside.is_empty() && self.beside.cancel(key) {
             return;
         }
         let entry = opcode::AsyncCancel::new(key.to_bits()).build();
@@ -232,6 +247,11 @@ impl Ring {
 
     #[inline(always)]
     fn push(&mut self, entry: &squeue::Entry) {
+        debug_assert!(
+            setup::knows(self.features, entry.get_opcode()),
+            "opcode {} is not asked after",
+            entry.get_opcode()
+        );
         if self.backlog.is_empty() {
             // SAFETY: `push` wants all that the entry points to valid until its operation completes. It points into a
             // request, which borrows from an op that `Held` keeps still until the last reply, or to nothing.
@@ -262,10 +282,7 @@ impl Ring {
         if self.origin.is_left() {
             return Err(io::Error::other(IN_A_CHILD));
         }
-        let mut came = self.answered.len();
-        if came > 0 {
-            self.answered.drain(..).for_each(&mut events);
-        }
+        let mut came = if self.beside.is_empty() { 0 } else { self.beside.hand_over(&mut events) };
         let (may_wait, until) = match park {
             Park::No => (false, None),
             Park::Until(until) => (true, until),

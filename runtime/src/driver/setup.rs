@@ -13,6 +13,7 @@ use rustix::process::Resource;
 
 use super::refusal::{Refusal, Sizes, limit_in_kib};
 use super::ring::Ring;
+use crate::blocking::pool::Pool;
 use crate::inbox::Inbox;
 
 /// Something that newer kernels' rings have, and that we do without where it is missing.
@@ -38,7 +39,7 @@ pub enum Feature {
     RegisteredRing,
     /// `no_iowait` (6.15): waiting is not counted as waiting for a disk.
     NoIowait,
-    /// `ftruncate` (6.9): files are cut by an op; without it, by the blocking pool.
+    /// `ftruncate` (6.9): files are cut by an op; without it the blocking pool cuts, and nobody need know.
     Ftruncate,
 }
 
@@ -119,14 +120,29 @@ const REQUIRED: [(u8, &str); 15] = [
 /// Ops that are newer, each with the feature that it is.
 const OPTIONAL: [(Feature, u8, &str); 1] = [(Feature::Ftruncate, opcode::Ftruncate::CODE, "FTRUNCATE")];
 
+/// Whether a ring with these features lacks a newer op: its kernel does, or it is hidden.
+#[cold]
+pub(super) fn lacks(features: Features, code: u8) -> bool {
+    OPTIONAL.iter().any(|(feature, optional, _)| *optional == code && !features.has(*feature))
+}
+
+/// Whether setting up has made sure of this opcode.
+pub(super) fn knows(features: Features, code: u32) -> bool {
+    let is_required = REQUIRED.iter().any(|(required, _)| u32::from(*required) == code);
+    let is_there = |&(feature, optional, _): &(Feature, u8, &str)| u32::from(optional) == code && features.has(feature);
+    is_required || OPTIONAL.iter().any(is_there)
+}
+
 /// Memory of rings that were closed comes back late; so long, and so often, it is waited for.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSES_MAX: u32 = 3;
 
 /// Sets a ring up, as good and as large as this machine gives it.
-pub(crate) fn ring(sizes: Sizes, features: Features, inbox: &Arc<Inbox>) -> Result<Ring, Refusal> {
+///
+/// What the kernel's rings lack, `pool` does.
+pub(crate) fn ring(sizes: Sizes, features: Features, inbox: &Arc<Inbox>, pool: &Arc<Pool>) -> Result<Ring, Refusal> {
     let mut ring =
-        attempt(sizes, features, inbox).map_err(|said| Refusal::explain("io_uring_setup(2)", said, sizes))?;
+        attempt(sizes, features, inbox, pool).map_err(|said| Refusal::explain("io_uring_setup(2)", said, sizes))?;
     match ring.missing(&REQUIRED) {
         Ok(missing) if missing.is_empty() => {}
         Ok(missing) => return Err(Refusal::of_missing_ops(&missing)),
@@ -150,12 +166,12 @@ pub(crate) fn ring(sizes: Sizes, features: Features, inbox: &Arc<Inbox>) -> Resu
 }
 
 /// Goes down the ladder: without newer features on EINVAL, smaller on ENOMEM, after a pause when that is not enough.
-fn attempt(sizes: Sizes, mut features: Features, inbox: &Arc<Inbox>) -> Result<Ring, Errno> {
+fn attempt(sizes: Sizes, mut features: Features, inbox: &Arc<Inbox>, pool: &Arc<Pool>) -> Result<Ring, Errno> {
     let Sizes { mut entries, mut cq_entries, .. } = sizes;
     let least = sizes.shrunk();
     let mut pauses = 0;
     loop {
-        match Ring::set_up(entries, cq_entries, features, inbox.clone()) {
+        match Ring::set_up(entries, cq_entries, features, inbox.clone(), pool.clone()) {
             Err(Errno::INVAL) if features.has(Feature::NoSqArray) => features.remove(Feature::NoSqArray),
             Err(Errno::NOMEM) if cq_entries > least.cq_entries => cq_entries = (cq_entries / 2).max(1),
             Err(Errno::NOMEM) if entries > least.entries => entries = (entries / 2).max(1),

@@ -168,11 +168,16 @@ impl Simulated {
         kernel.set_busy(self.core);
         kernel.tick();
         kernel.unanswered += 1;
-        let attempt = Attempt { may_wait: true, progress: 0 };
+        let may_be_missing = lent.with(|request| request.newer_op().is_some());
+        let by_thread = may_be_missing && kernel.ledger.strikes(Fault::Missing, kind);
+        let attempt = Attempt { may_wait: true, progress: 0, by_thread };
         self.flights
             .insert(id, Flight { lent, kind, attempt, boot: kernel.boots, waits_for: None, is_cancelled: false });
         let mut delay_ns = drawn_delay(&mut kernel, kind);
-        if kernel.ledger.strikes(Fault::QueueFull, kind) {
+        if by_thread {
+            // There and back.
+            delay_ns += kernel.schedule.delay_ns();
+        } else if kernel.ledger.strikes(Fault::QueueFull, kind) {
             self.counters.queue_full += 1;
             delay_ns += kernel.schedule.delay_ns();
         }
@@ -195,7 +200,7 @@ impl Simulated {
         let mut kernel = self.shared.lock();
         kernel.tick();
         kernel.settle();
-        let served = kernel.serve(request, &mut Attempt { may_wait: false, progress: 0 });
+        let served = kernel.serve(request, &mut Attempt { may_wait: false, progress: 0, by_thread: false });
         let discarded = std::mem::take(&mut kernel.discarded);
         drop(kernel);
         drop(discarded);

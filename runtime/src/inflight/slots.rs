@@ -38,8 +38,9 @@ impl Key {
         Key(u64::from(generation) << 32 | u64::from(index))
     }
 
+    /// Where its slot is: no two ops in flight of one core have the same.
     #[inline]
-    fn index(self) -> usize {
+    pub fn index(self) -> usize {
         (self.0 & u64::from(u32::MAX)) as usize
     }
 

@@ -92,6 +92,18 @@ pub enum FileRequest<'a> {
 }
 
 impl<'a> FileRequest<'a> {
+    #[inline(always)]
+    pub(super) fn newer_op(&self) -> Option<u8> {
+        match self {
+            FileRequest::Truncate { .. } => Some(opcode::Ftruncate::CODE),
+            FileRequest::Read { .. }
+            | FileRequest::Write { .. }
+            | FileRequest::Fsync { .. }
+            | FileRequest::Close { .. }
+            | FileRequest::Pipe => None,
+        }
+    }
+
     /// `None` where the plain syscall, which never blocks, does it.
     #[inline(always)]
     pub(super) fn sqe(&mut self) -> Option<squeue::Entry> {
@@ -374,9 +386,8 @@ impl<B: IoBuf> Op for Write<B> {
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a length above [`OFFSET_MAX`](super::OFFSET_MAX), for a file that
-/// is not open to write, and from a ring without the op; [`Feature::Ftruncate`](crate::Feature::Ftruncate) says
-/// beforehand. Everything else is ftruncate(2)'s.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a length above [`OFFSET_MAX`](super::OFFSET_MAX), and for a file
+/// that is not open to write. Everything else is ftruncate(2)'s.
 ///
 /// # Cancel safety
 ///
@@ -385,21 +396,19 @@ impl<B: IoBuf> Op for Write<B> {
 ///
 /// # io_uring
 ///
-/// `IORING_OP_FTRUNCATE` (6.9), always on a kernel worker; the fallback cuts on the blocking pool. Rings from
-/// 6.1 to 6.8 lack it: there have the pool do it, as `fs` does.
+/// `IORING_OP_FTRUNCATE` (6.9), always on a kernel worker. Rings from 6.1 to 6.8 lack it: there, and on the fallback,
+/// the blocking pool cuts.
 ///
 /// # Examples
 ///
 /// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
-/// use runtime::{Feature, call, fd::SharedFd, op::file::Truncate, submit};
+/// use runtime::{call, fd::SharedFd, op::file::Truncate, submit};
 /// use rustix::fs::{MemfdFlags, memfd_create};
 ///
 /// let fd = SharedFd::new(memfd_create("doc", MemfdFlags::CLOEXEC)?);
-/// if call::offers(Feature::Ftruncate) {
-///     submit(Truncate { fd: fd.clone(), len: 4096 }).await?;
-///     assert_eq!(call::stat_now(&fd)?.size, 4096);
-/// }
+/// submit(Truncate { fd: fd.clone(), len: 4096 }).await?;
+/// assert_eq!(call::stat_now(&fd)?.size, 4096);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]

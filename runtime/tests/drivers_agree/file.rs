@@ -6,7 +6,7 @@ use runtime::fd::SharedFd;
 use runtime::op::OFFSET_MAX;
 use runtime::op::file::{Close, Fsync, Position, Truncate};
 use runtime::op::path::Stat;
-use runtime::{Feature, call, spawn_blocking, submit};
+use runtime::{call, submit};
 use rustix::fs::OFlags;
 use rustix::net::RecvFlags;
 
@@ -210,17 +210,8 @@ async fn a_hundred_random_steps_on_one_file(scene: Scene) {
     }
 }
 
-/// As programs do it: by the op where the driver serves it, and otherwise by the plain call, on the blocking pool.
 async fn set_len(fd: SharedFd, len: u64) -> io::Result<()> {
-    if call::offers(Feature::Ftruncate) {
-        return submit(Truncate { fd, len }).await;
-    }
-    let fd = match fd.os() {
-        Ok(fd) => fd.try_clone_to_owned()?,
-        // What another kernel made is no descriptor here.
-        Err(_foreign) => return Err(rustix::io::Errno::BADF.into()),
-    };
-    spawn_blocking(move || Ok(rustix::fs::ftruncate(&fd, len)?)).await.expect("no panic")
+    submit(Truncate { fd, len }).await
 }
 
 async fn cuts_and_fills_up_every_kind_of_descriptor(scene: Scene) {

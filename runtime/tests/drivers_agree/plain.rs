@@ -68,7 +68,7 @@ async fn an_op_is_offered_or_not(scene: Scene) {
 
 const OFFERED: Either = Either {
     among: &["true", "false"],
-    says: "offered or not: that is what is asked, and programs do the same by other means where not",
+    says: "offered or not: that is what is asked, and it makes no other difference",
 };
 
 async fn a_call_is_cheaper_or_not(scene: Scene) {

@@ -51,6 +51,8 @@ pub(super) struct Attempt {
     pub may_wait: bool,
     /// Bytes that were transferred already, for one that wants all of them; 1 for a connect that has begun.
     pub progress: usize,
+    /// A thread does it, whose call no signal interrupts and no end of a kernel worker cancels.
+    pub by_thread: bool,
 }
 
 impl From<Errno> for Served {
@@ -285,9 +287,10 @@ impl Kernel {
         if on_disk && asks_for_no_wait(request) && self.ledger.strikes(Fault::Missing, kind) {
             return Some(Errno::OPNOTSUPP);
         }
+        let by_kernel = attempt.may_wait && !attempt.by_thread;
         let errors = [
-            (Fault::Interrupted, Errno::INTR, attempt.may_wait),
-            (Fault::Canceled, Errno::CANCELED, attempt.may_wait && on_disk),
+            (Fault::Interrupted, Errno::INTR, by_kernel),
+            (Fault::Canceled, Errno::CANCELED, by_kernel && on_disk),
             (Fault::NoBuffers, Errno::NOBUFS, true),
             (Fault::DescriptorsFull, Errno::MFILE, true),
             (Fault::NoMemory, Errno::NOMEM, true),

@@ -97,7 +97,7 @@ fn a_parked_core_hears_of_each_answer_of_the_pool() {
             assert_eq!(received(desk.finish::<Read<Vec<u8>>>(key)), b"0123");
         }
     }
-    assert_eq!(desk.fallback.errands.out(), 0);
+    assert_eq!(desk.fallback.errands.len(), 0);
 }
 
 /// Catches: a line that is looked at only when something joins it, and room in the pool that is granted and never used.
@@ -117,7 +117,7 @@ fn more_requests_than_the_pool_has_room_for_wait_in_line() {
             Err(error) => assert!(place % 3 == 2 && is_cancelled(error.error()), "{place}: {error}"),
         }
     }
-    assert_eq!(desk.fallback.errands.out(), 0);
+    assert_eq!(desk.fallback.errands.len(), 0);
 }
 
 /// Catches: a driver that goes and keeps its place, or the room that it was granted: it is nobody's then.

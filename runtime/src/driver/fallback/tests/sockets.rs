@@ -79,7 +79,7 @@ fn our_socket_connects_without_a_thread_and_stays_blocking() {
     let ours = socket();
     desk.run(connect(&ours, address, true)).unwrap();
     assert!(is_blocking(&ours));
-    assert_eq!(desk.fallback.errands.out(), 0);
+    assert_eq!(desk.fallback.errands.len(), 0);
 
     let accept = desk.start(Accept::new(listener));
     let (connection, _) = desk.finish::<Accept>(accept).unwrap();
@@ -96,14 +96,14 @@ fn a_foreign_socket_connects_as_it_is() {
     let (_listener, address) = listener();
     let blocking = socket();
     let key = desk.start(connect(&blocking, address, false));
-    assert_eq!(desk.fallback.errands.out(), 1, "a blocking one takes a thread");
+    assert_eq!(desk.fallback.errands.len(), 1, "a blocking one takes a thread");
     desk.finish::<Connect>(key).unwrap();
     assert!(is_blocking(&blocking));
 
     let nonblocking = socket();
     rustix::io::ioctl_fionbio(&nonblocking, true).unwrap();
     let key = desk.start(connect(&nonblocking, address, false));
-    assert_eq!(desk.fallback.errands.out(), 0, "one that does not block takes none");
+    assert_eq!(desk.fallback.errands.len(), 0, "one that does not block takes none");
     desk.finish::<Connect>(key).unwrap();
     assert!(!is_blocking(&nonblocking));
     assert!(rustix::net::getpeername(nonblocking.as_fd()).is_ok());

@@ -203,7 +203,7 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
             only(&[Kind::Recv, Kind::Send, Kind::Accept, Kind::AcceptMany], "transfers nothing on a connection")
         }
         Fault::EndsEarly => only(&[Kind::AcceptMany, Kind::PollMany], "has one reply"),
-        Fault::Missing => only(&[Kind::Read], "is in every kernel that the ring runs on"),
+        Fault::Missing => only(&[Kind::Read, Kind::Truncate], "is in every kernel that the ring runs on"),
         Fault::PowerCut => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Requests on their way to the blocking pool, and back.
+//! Requests on their way to the blocking pool, and back: those that epoll cannot wait for, and those whose op a ring lacks.
 //!
 //! A request moves to the thread that services it: it borrows from an op, which stays where it is until there is an
 //! answer, whoever makes that. All that a request can hold may go to another thread; the compiler checks it here.
@@ -20,13 +20,13 @@ use crate::inflight::slots::Key;
 use crate::op::{Answered, Request};
 
 /// A request that a thread of the pool will take. Whoever takes it out answers it.
-pub(super) struct Errand(Mutex<Option<Lent>>);
+struct Errand(Mutex<Option<Lent>>);
 
 /// All that this core has sent to the pool.
 ///
 /// Bound: the ops in flight. Of these the pool queues what it has room for, and the rest wait here, first come, first
 /// served. An errand costs two allocations.
-pub(super) struct Errands {
+pub(crate) struct Errands {
     pool: Arc<Pool>,
     /// The first for whom the pool had no room, with its place among all who wait for that.
     first: Option<(Arc<Errand>, Refused)>,
@@ -34,8 +34,10 @@ pub(super) struct Errands {
     line: VecDeque<Arc<Errand>>,
     returned: Arc<Returned>,
     room: Waker,
-    /// How many were sent and have not come back.
-    out: usize,
+    /// Those that were sent and have not come back, by the index of their slot: one is reused only after its last reply.
+    out: Vec<Option<(Key, Arc<Errand>)>>,
+    /// How many these are.
+    len: usize,
     /// Kept for its memory.
     spare: Vec<(Key, Answer)>,
 }
@@ -55,21 +57,26 @@ impl Errands {
             line: VecDeque::new(),
             room: Waker::from(returned.clone()),
             returned,
-            out: 0,
+            out: Vec::new(),
+            len: 0,
             spare: Vec::new(),
         }
     }
 
     /// Has a thread service the request.
-    pub fn send(&mut self, lent: Lent) -> Arc<Errand> {
+    pub fn send(&mut self, lent: Lent) {
+        let key = lent.key();
         let errand = Arc::new(Errand(Mutex::new(Some(lent))));
-        self.out += 1;
-        self.line.push_back(errand.clone());
+        if key.index() >= self.out.len() {
+            self.out.resize_with(key.index() + 1, || None);
+        }
+        self.out[key.index()] = Some((key, errand.clone()));
+        self.len += 1;
+        self.line.push_back(errand);
         // Who stands behind others waits for the core's next turn.
         if self.first.is_none() {
             self.send_waiting();
         }
-        errand
     }
 
     /// Hands to the pool what there is room for.
@@ -108,29 +115,36 @@ impl Errands {
         }
     }
 
-    /// Takes a request back, unless a thread was faster.
-    pub fn recall(&mut self, errand: &Errand) -> Option<Lent> {
-        let lent = errand.take()?;
-        self.out -= 1;
+    /// Whether this request was sent, and has neither come back nor been recalled.
+    pub fn has(&self, key: Key) -> bool {
+        self.out.get(key.index()).is_some_and(|place| place.as_ref().is_some_and(|(sent, _)| *sent == key))
+    }
+
+    /// Takes a request back, if it is here and no thread was faster.
+    pub fn recall(&mut self, key: Key) -> Option<Lent> {
+        let place = self.out.get_mut(key.index())?;
+        let lent = place.as_ref().filter(|(sent, _)| *sent == key)?.1.take()?;
+        *place = None;
+        self.len -= 1;
         Some(lent)
     }
 
     /// Hands out what has come back. Takes no lock while nothing is out.
     pub fn collect(&mut self, mut came: impl FnMut(Key, Answer)) {
-        if self.out == 0 {
+        if self.len == 0 {
             return;
         }
         mem::swap(&mut *lock(&self.returned.answers), &mut self.spare);
-        self.out -= self.spare.len();
+        self.len -= self.spare.len();
         for (key, answer) in self.spare.drain(..) {
+            self.out[key.index()] = None;
             came(key, answer);
         }
     }
 
     /// How many were sent and have not come back.
-    #[cfg(test)]
-    pub fn out(&self) -> usize {
-        self.out
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     fn job(&self, errand: Arc<Errand>) -> Job {
