@@ -45,7 +45,7 @@ const SUBJECTS: &[Subject] = &[
         name: "read-lent",
         what: "cached read, lent, 1 at a time",
         ops: 20_000,
-        budget: 300,
+        budget: 250,
         run: read_one,
         ask: None,
     },
@@ -58,11 +58,35 @@ const SUBJECTS: &[Subject] = &[
         ask: None,
     },
     Subject {
+        name: "echo-owned",
+        what: "TCP echo of 64 B, owned, 64 connections",
+        ops: 20_000,
+        budget: 1900,
+        run: |_| serve(echo::owned),
+        ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
+    },
+    Subject {
+        name: "echo-lent",
+        what: "TCP echo of 64 B, lent, 64 connections",
+        ops: 20_000,
+        budget: 1350,
+        run: |_| serve(echo::lent),
+        ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
+    },
+    Subject {
+        name: "echo-fallback-lent",
+        what: "TCP echo of 64 B on the fallback, lent, 64 connections",
+        ops: 20_000,
+        budget: 1500,
+        run: |_| serve(echo::lent_fallback),
+        ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
+    },
+    Subject {
         name: "echo-fallback",
         what: "TCP echo of 64 B on the fallback, owned, 64 connections",
         ops: 20_000,
-        budget: 2350,
-        run: echo_fallback,
+        budget: 1900,
+        run: |_| serve(echo::owned_fallback),
         ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
     },
 ];
@@ -84,10 +108,10 @@ fn wake_awake(ops: u64) -> io::Result<()> {
 }
 
 /// Tells its address, and serves until the peers close: how many requests that are, they decide.
-fn echo_fallback(_: u64) -> io::Result<()> {
+fn serve(serve: echo::Serve) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?);
-    echo::owned_fallback(echo::accept(&listener, ECHO_CONNECTIONS)?).map(drop)
+    serve(echo::accept(&listener, ECHO_CONNECTIONS)?).map(drop)
 }
 
 /// Counts and prints.

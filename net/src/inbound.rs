@@ -11,20 +11,23 @@
 //! its last reply, so the next reader finds its bytes, in their place.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use runtime::buf::IoBufMut;
+use runtime::call::{self, Cheaper};
 use runtime::fd::SharedFd;
 use runtime::op::socket::{RecvFlags, SocketRequest};
 use runtime::op::{Op, Reply, Request};
+use runtime::submit;
 use runtime::time::Instant;
-use runtime::{call, submit};
 use rustix::io::Errno;
 
 use crate::limit::{Limit, as_expired, within};
 use crate::line::{Line, Turn};
-use crate::readiness::Readiness;
+use crate::readiness::{After, Readiness};
 
 /// What the receives of one socket share.
 pub(crate) struct Inbound {
@@ -58,37 +61,54 @@ impl Inbound {
 
     /// Receives into lent memory, which no op ever sees.
     #[inline]
-    pub async fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(taken) = self.take_parked(buf) {
-                return taken;
-            }
-            if self.emptied.get() {
-                self.wait().await?;
-            }
-            match call::try_recv(&self.fd, buf, RecvFlags::empty()) {
-                Ok(received) => {
-                    self.note(received, buf.len());
-                    return Ok(received);
-                }
-                Err(error) => self.wait_after(error).await?,
-            }
+    pub fn receive<'a>(&'a self, buf: &'a mut [u8]) -> impl Future<Output = io::Result<usize>> + Unpin + 'a {
+        poll_fn(move |context| self.poll_receive(context, buf))
+    }
+
+    #[inline]
+    fn poll_receive(&self, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(taken) = self.take_parked(buf) {
+            return Poll::Ready(taken);
         }
+        let received = ready!(self.poll_socket(context, buf, RecvFlags::empty()));
+        if let Ok(received) = received {
+            self.note(received, buf.len());
+        }
+        Poll::Ready(received)
     }
 
     /// As [`receive`](Inbound::receive), and leaves what it shows.
-    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
+    pub fn peek<'a>(&'a self, buf: &'a mut [u8]) -> impl Future<Output = io::Result<usize>> + Unpin + 'a {
+        poll_fn(move |context| {
             let parked = self.parked.borrow().copy(buf);
             if parked > 0 {
-                return Ok(parked);
+                return Poll::Ready(Ok(parked));
             }
-            if let Some(error) = self.failed.take() {
-                return Err(error);
+            match self.failed.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => self.poll_socket(context, buf, RecvFlags::PEEK),
             }
-            match call::try_recv(&self.fd, buf, RecvFlags::PEEK) {
-                Ok(shown) => return Ok(shown),
-                Err(error) => self.wait_after(error).await?,
+        })
+    }
+
+    #[inline]
+    fn poll_socket(&self, context: &mut Context<'_>, buf: &mut [u8], flags: RecvFlags) -> Poll<io::Result<usize>> {
+        loop {
+            if self.emptied.get() {
+                ready!(self.readable.poll(&self.fd, context))?;
+                self.emptied.set(false);
+            }
+            let error = match call::try_recv(&self.fd, buf, flags) {
+                Err(error) => error,
+                received => return Poll::Ready(received),
+            };
+            match self.readable.after(error)? {
+                After::Again => {}
+                After::Unready => self.emptied.set(true),
+                After::Later => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -97,24 +117,17 @@ impl Inbound {
     /// that its core had to do for a while. Then one enter waits for the handle's poll, and the rest are plain calls.
     #[inline]
     fn prefers_calls(&self) -> bool {
-        let alone = if call::is_cheaper() { self.alone.get().saturating_add(1) } else { 0 };
+        let alone = match call::cheaper() {
+            Cheaper::AlwaysCall => return true,
+            Cheaper::Call => self.alone.get().saturating_add(1),
+            Cheaper::Op => 0,
+        };
         self.alone.set(alone);
-        alone >= ALONE_MIN || call::ops_are_calls()
-    }
-
-    async fn wait_after(&self, error: io::Error) -> io::Result<()> {
-        self.readable.wait_after(&self.fd, error).await?;
-        self.emptied.set(false);
-        Ok(())
-    }
-
-    async fn wait(&self) -> io::Result<()> {
-        self.readable.wait(&self.fd).await?;
-        self.emptied.set(false);
-        Ok(())
+        alone >= ALONE_MIN
     }
 
     /// What an earlier receive brought that nobody took: bytes first, then its error.
+    #[inline]
     fn take_parked(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
         let taken = self.parked.borrow_mut().take(buf);
         if taken > 0 {
@@ -216,7 +229,7 @@ impl<B: IoBufMut> Receiving<B> {
         }
         if self.turn.prefers_calls() {
             let mut unread = Unread(&mut self);
-            let received = within(deadline, unread.receive()).await.flatten();
+            let received = within(deadline, poll_fn(|context| unread.poll(context))).await.flatten();
             unread.disarm();
             return (self, received);
         }
@@ -247,11 +260,12 @@ impl<B: IoBufMut> Receiving<B> {
 struct Unread<'a, B: IoBufMut>(&'a mut Receiving<B>);
 
 impl<B: IoBufMut> Unread<'_, B> {
-    async fn receive(&mut self) -> io::Result<usize> {
+    #[inline]
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Receiving { turn, buf, filled } = &mut *self.0;
-        let received = turn.receive(&mut buf.bytes_mut()[*filled..]).await?;
+        let received = ready!(turn.poll_receive(context, &mut buf.bytes_mut()[*filled..]))?;
         *filled += received;
-        Ok(received)
+        Poll::Ready(Ok(received))
     }
 
     /// It did not come to that.
@@ -320,12 +334,14 @@ impl<'a> Filling<'a> {
     }
 
     /// Receives once. `true`: it is full.
-    pub async fn receive(&mut self) -> io::Result<bool> {
-        match self.turn.receive(&mut self.buf[self.filled..]).await? {
-            0 => return Err(unexpected_end()),
-            received => self.filled += received,
-        }
-        Ok(self.filled == self.buf.len())
+    pub fn receive(&mut self) -> impl Future<Output = io::Result<bool>> + Unpin {
+        poll_fn(|context| {
+            match ready!(self.turn.poll_receive(context, &mut self.buf[self.filled..]))? {
+                0 => return Poll::Ready(Err(unexpected_end())),
+                received => self.filled += received,
+            }
+            Poll::Ready(Ok(self.filled == self.buf.len()))
+        })
     }
 }
 

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use runtime::time::{Duration, Instant, now, timeout_at};
+use runtime::time::{Duration, Instant, Sleep, now, sleep_until};
 use rustix::io::Errno;
 
 /// How long a call in one direction may take. Without one, for ever.
@@ -44,10 +46,30 @@ pub(crate) fn check(duration: Option<Duration>) -> io::Result<()> {
 
 /// Gives `future` until `deadline`, and the error of [`expired`] if it is not ready by then.
 #[inline]
-pub(crate) async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> io::Result<T> {
-    match deadline {
-        None => Ok(future.await),
-        Some(deadline) => timeout_at(deadline, future).await.map_err(|_| expired()),
+pub(crate) fn within<F: Future + Unpin>(deadline: Option<Instant>, future: F) -> Within<F> {
+    Within { future, limit: deadline.map(sleep_until) }
+}
+
+/// The future of [`within`].
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct Within<F> {
+    future: F,
+    limit: Option<Sleep>,
+}
+
+impl<F: Future + Unpin> Future for Within<F> {
+    type Output = io::Result<F::Output>;
+
+    // Without a limit, nothing of this is left.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<F::Output>> {
+        if let Poll::Ready(output) = Pin::new(&mut self.future).poll(context) {
+            return Poll::Ready(Ok(output));
+        }
+        match &mut self.limit {
+            Some(limit) => Pin::new(limit).poll(context).map(|()| Err(expired())),
+            None => Poll::Pending,
+        }
     }
 }
 

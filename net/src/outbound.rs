@@ -11,21 +11,24 @@
 //! half, would spoil the stream; it has the turn until then, so what is written later comes behind it.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use runtime::buf::IoBuf;
+use runtime::call::{self, Cheaper};
 use runtime::fd::SharedFd;
 use runtime::op::socket::{SendFlags, SocketRequest};
 use runtime::op::{OnDrop, Op, Reply, Request};
+use runtime::submit;
 use runtime::time::Instant;
-use runtime::{call, submit};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use crate::limit::{Limit, as_expired};
 use crate::line::{Line, Turn};
-use crate::readiness::Readiness;
+use crate::readiness::{After, Readiness};
 
 /// So much goes out at once, and so much goes out still when a write is dropped.
 pub(crate) const PIECE_MAX: usize = 256 << 10;
@@ -34,6 +37,8 @@ pub(crate) const PIECE_MAX: usize = 256 << 10;
 pub(crate) struct Outbound {
     fd: SharedFd,
     writable: Readiness,
+    /// The last lent send found no room, and none has come since, as far as anybody was told.
+    filled: Cell<bool>,
     /// The error of a piece that nobody waited for any more.
     failed: Cell<Option<io::Error>>,
     /// `close(2)` would wait for the peer.
@@ -46,6 +51,7 @@ impl Outbound {
         Line::new(Outbound {
             fd,
             writable: Readiness::to_send(),
+            filled: Cell::new(false),
             failed: Cell::new(None),
             lingers: Cell::new(false),
             limit: Limit::default(),
@@ -54,12 +60,29 @@ impl Outbound {
 
     /// Sends from lent memory, which no op ever sees.
     #[inline]
-    pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
+    pub fn send<'a>(&'a self, buf: &'a [u8]) -> impl Future<Output = io::Result<usize>> + Unpin + 'a {
+        poll_fn(move |context| self.poll_send(context, buf))
+    }
+
+    #[inline]
+    fn poll_send(&self, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         loop {
-            match call::try_send(&self.fd, buf, SendFlags::empty()) {
-                Err(error) => self.writable.wait_after(&self.fd, error).await?,
-                sent => return sent,
+            if self.filled.get() {
+                ready!(self.writable.poll(&self.fd, context))?;
+                self.filled.set(false);
+            }
+            let error = match call::try_send(&self.fd, buf, SendFlags::empty()) {
+                Err(error) => error,
+                sent => return Poll::Ready(sent),
+            };
+            match self.writable.after(error)? {
+                After::Again => {}
+                After::Unready => self.filled.set(true),
+                After::Later => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -122,7 +145,7 @@ impl<B: IoBuf> Sending<B> {
         if self.sent == self.end {
             (self.begin, self.end) = (self.sent, self.buf.bytes().len().min(self.sent + PIECE_MAX));
         }
-        if call::is_cheaper() {
+        if call::cheaper() != Cheaper::Op {
             match call::try_send(&self.turn.fd, &self.buf.bytes()[self.sent..self.end], SendFlags::empty()) {
                 // No room: the op waits for that. Or a signal.
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}

@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 
 use runtime::fd::SharedFd;
 use runtime::op::ready::{Interest, PollMany};
-use runtime::{Replies, Step, replies, yield_now};
+use runtime::{Replies, Step, replies};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
@@ -51,19 +51,19 @@ impl Readiness {
         self.is_unsure.get()
     }
 
-    /// Waits for what makes another try worth it, after one failed so. Gives the error back if nothing does.
-    pub async fn wait_after(&self, fd: &SharedFd, error: io::Error) -> io::Result<()> {
+    /// After a try that failed so. Gives the error back if no other try is worth it.
+    ///
+    /// [`Unready`](After::Unready): nothing was there, and whatever comes from now on comes with an edge. [Wait](Self::poll)
+    /// before the next try.
+    #[cold]
+    pub fn after(&self, error: io::Error) -> io::Result<After> {
         match error.kind() {
-            io::ErrorKind::Interrupted => Ok(()),
+            io::ErrorKind::Interrupted => Ok(After::Again),
             // The task has had its share of this turn: nothing was tried, so no edge may ever come.
-            io::ErrorKind::WouldBlock if error.raw_os_error().is_none() => {
-                yield_now().await;
-                Ok(())
-            }
+            io::ErrorKind::WouldBlock if error.raw_os_error().is_none() => Ok(After::Later),
             io::ErrorKind::WouldBlock => {
-                // Whatever comes from now on comes with an edge.
                 self.is_unsure.set(false);
-                self.wait(fd).await
+                Ok(After::Unready)
             }
             _ => Err(error),
         }
@@ -71,12 +71,7 @@ impl Readiness {
 
     /// Waits, after a try found nothing. It may tell of readiness that is gone by now: try, and come back.
     #[inline]
-    pub async fn wait(&self, fd: &SharedFd) -> io::Result<()> {
-        poll_fn(|context| self.poll(fd, context)).await
-    }
-
-    #[inline]
-    fn poll(&self, fd: &SharedFd, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll(&self, fd: &SharedFd, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ask = || replies(PollMany { fd: fd.clone(), interest: self.interest });
         let mut edges = self.edges.take().unwrap_or_else(ask);
         let came = loop {
@@ -116,6 +111,16 @@ impl Readiness {
             while let Step::Item(_) = poll_fn(|context| edges.poll_next(context)).await {}
         }
     }
+}
+
+/// What to do after a try that came to nothing.
+pub(crate) enum After {
+    /// Try once more.
+    Again,
+    /// Let others have their turn, and try then.
+    Later,
+    /// Wait, and try then.
+    Unready,
 }
 
 fn is_no_news(error: &io::Error) -> bool {

@@ -7,6 +7,7 @@
 use std::io;
 
 use crate::core;
+pub use crate::driver::Cheaper;
 use crate::driver::setup::Feature;
 use crate::fd::{Fd, SharedFd};
 use crate::op::address::SocketAddress;
@@ -66,11 +67,11 @@ pub fn pass(what: &str) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("a simulated kernel serves no {what}")))
 }
 
-/// Whether trying a call now, such as [`try_send`], costs less than the op that does the same.
+/// What costs less on this core now, for something that need not wait.
 ///
-/// On a ring it does when the op would be alone: nothing else is queued for the kernel, and no other task is ready that
-/// would queue something. Ops beside each other share one system call, and are cheaper. On the fallback a call is
-/// always cheaper; a simulated kernel leaves it to the seed.
+/// On a ring that is the [`Call`](Cheaper::Call) when the op would be alone: nothing else is queued for the kernel, and no
+/// other task is ready that would queue something. On the fallback it is [`AlwaysCall`](Cheaper::AlwaysCall); a simulated
+/// kernel leaves it to the seed.
 ///
 /// # Panics
 ///
@@ -79,37 +80,17 @@ pub fn pass(what: &str) -> io::Result<()> {
 /// # Examples
 ///
 /// ```
+/// use runtime::call::{Cheaper, cheaper};
 /// use runtime::{Builder, Choice};
 ///
 /// let runtime = Builder::new().driver(Choice::Fallback).ignore_environment().build()?;
-/// assert!(runtime.block_on(async { runtime::call::is_cheaper() }));
+/// assert_eq!(runtime.block_on(async { cheaper() }), Cheaper::AlwaysCall);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[inline]
 #[must_use]
-pub fn is_cheaper() -> bool {
-    core::favours_calls()
-}
-
-/// Whether an op that may wait is a plain call on this core's driver, made once its descriptor is ready: then who waits by
-/// [`PollMany`](crate::op::ready::PollMany) and makes the call by himself spares an op. On a ring an op is cheaper.
-///
-/// # Panics
-///
-/// Outside a runtime.
-///
-/// # Examples
-///
-/// ```
-/// # #[runtime::main] async fn main() {
-/// let way = if runtime::call::ops_are_calls() { "when we are told that it is ready" } else { "by the kernel, when it is" };
-/// println!("a receive is done {way}");
-/// # }
-/// ```
-#[inline]
-#[must_use]
-pub fn ops_are_calls() -> bool {
-    core::ops_are_calls()
+pub fn cheaper() -> Cheaper {
+    core::cheaper()
 }
 
 fn now(mut request: Request<'_>) -> io::Result<Reply> {

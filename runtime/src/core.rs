@@ -17,7 +17,7 @@ use crate::blocking::pool::Pool;
 use crate::buf::pool::{Buffers, Take};
 use crate::driver::setup::Feature;
 use crate::driver::simulated::handle::World;
-use crate::driver::{Driver, Park};
+use crate::driver::{Cheaper, Driver, Park};
 use crate::fork::Origin;
 use crate::inbox::Inbox;
 use crate::inflight::slots::Consequence;
@@ -317,16 +317,10 @@ pub(crate) fn spend_on_call(request: &mut Request<'_>) -> Option<io::Result<Repl
     })
 }
 
-/// Whether a request of the task that runs now costs less as a plain system call than as an op: see [`Driver::favours_calls`].
+/// What costs less for the task that runs now: see [`Driver::cheaper`].
 #[inline]
-pub(crate) fn favours_calls() -> bool {
-    with(|core| core.ops.flights.borrow_mut().driver.favours_calls(!core.tasks.is_ready()))
-}
-
-/// Whether an op that may wait is a plain call on this core's driver.
-#[inline]
-pub(crate) fn ops_are_calls() -> bool {
-    with(|core| matches!(core.ops.flights.borrow().driver, Driver::Fallback(_)))
+pub(crate) fn cheaper() -> Cheaper {
+    with(|core| core.ops.flights.borrow_mut().driver.cheaper(!core.tasks.is_ready()))
 }
 
 /// Whether this core's driver serves what only newer kernels' rings have.

@@ -36,6 +36,18 @@ pub(crate) enum Driver {
     Ended,
 }
 
+/// What costs less: an op, or the plain call that does the same. See [`call::cheaper`](crate::call::cheaper).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cheaper {
+    /// An op: ops beside each other share one system call.
+    Op,
+    /// A plain call, such as [`try_send`](crate::call::try_send), for now: the op would be alone.
+    Call,
+    /// A plain call, at all times: this driver makes each op that may wait by one, once its descriptor is ready. Who waits by
+    /// [`PollMany`](crate::op::ready::PollMany) and makes the call by himself spares an op.
+    AlwaysCall,
+}
+
 /// How long [`Driver::wait`] may wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Park {
@@ -143,15 +155,15 @@ impl Driver {
         }
     }
 
-    /// Whether a request made now by a plain system call costs less than an op; `is_alone`: no other task is ready. An entry
-    /// beside others is cheap, since they share an enter; one alone is not. Without a ring each is a call anyway.
+    /// Whether an op costs less, or a plain system call; `is_alone`: no other task is ready. An entry beside others is cheap,
+    /// since they share an enter; one alone is not. Without a ring each is a call anyway.
     #[inline]
-    pub fn favours_calls(&mut self, is_alone: bool) -> bool {
+    pub fn cheaper(&mut self, is_alone: bool) -> Cheaper {
         match self {
-            Driver::Ring(ring) => is_alone && ring.has_nothing_queued(),
-            Driver::Fallback(_) => true,
-            Driver::Simulated(simulated) => simulated.favours_calls(),
-            Driver::Ended => false,
+            Driver::Ring(ring) if is_alone && ring.has_nothing_queued() => Cheaper::Call,
+            Driver::Ring(_) | Driver::Ended => Cheaper::Op,
+            Driver::Fallback(_) => Cheaper::AlwaysCall,
+            Driver::Simulated(simulated) => simulated.cheaper(),
         }
     }
 

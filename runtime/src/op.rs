@@ -244,6 +244,7 @@ impl<'a> Request<'a> {
     }
 
     /// Does the same by a plain syscall, on this thread. It blocks only where [`way`](Request::way) says pool.
+    #[inline(always)]
     pub(crate) fn call(&mut self) -> Answered {
         match self {
             Request::Nop => Ok(Reply::Count(0)),

@@ -18,7 +18,7 @@ use crate::{hand, load};
 /// So much a server has room for at once.
 pub const BUFFER: usize = 4096;
 
-type Serve = fn(Vec<TcpStream>) -> io::Result<Duration>;
+pub type Serve = fn(Vec<TcpStream>) -> io::Result<Duration>;
 
 pub fn rows() -> Vec<Row> {
     let contender = |name, connections, serve: Serve| {
@@ -88,7 +88,7 @@ pub fn accept(listener: &TcpListener, connections: usize) -> io::Result<Vec<TcpS
     (0..connections).map(|_| Ok(listener.accept()?.0)).collect()
 }
 
-fn owned(streams: Vec<TcpStream>) -> io::Result<Duration> {
+pub fn owned(streams: Vec<TcpStream>) -> io::Result<Duration> {
     serve_owned(&machine::gimmal()?, streams)
 }
 
@@ -96,11 +96,11 @@ pub fn owned_fallback(streams: Vec<TcpStream>) -> io::Result<Duration> {
     serve_owned(&machine::gimmal_fallback()?, streams)
 }
 
-fn lent(streams: Vec<TcpStream>) -> io::Result<Duration> {
+pub fn lent(streams: Vec<TcpStream>) -> io::Result<Duration> {
     serve_lent(&machine::gimmal()?, streams)
 }
 
-fn lent_fallback(streams: Vec<TcpStream>) -> io::Result<Duration> {
+pub fn lent_fallback(streams: Vec<TcpStream>) -> io::Result<Duration> {
     serve_lent(&machine::gimmal_fallback()?, streams)
 }
 

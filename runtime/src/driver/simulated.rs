@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::{Counters, Park};
+use super::{Cheaper, Counters, Park};
 use crate::fd::{Fd, SimulatedFd};
 use crate::inbox::Inbox;
 use crate::inflight::held::{Came, Lent};
@@ -211,8 +211,8 @@ impl Simulated {
     }
 
     /// As the seed says, so that programs are seen both ways.
-    pub fn favours_calls(&mut self) -> bool {
-        self.shared.lock().schedule.coin()
+    pub fn cheaper(&mut self) -> Cheaper {
+        if self.shared.lock().schedule.coin() { Cheaper::Call } else { Cheaper::Op }
     }
 
     pub fn now(&self) -> Instant {

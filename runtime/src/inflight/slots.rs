@@ -327,6 +327,7 @@ impl Slots {
             State::Streaming(stream) => {
                 stream.put(item);
                 match stream.reader.take() {
+                    Some(Notify::Task(task)) => Consequence::WakeTask(task),
                     Some(reader) => Consequence::Wake(reader),
                     None if stream.must_stop() => Consequence::Stop(key),
                     None => Consequence::Nothing,
@@ -376,6 +377,7 @@ impl Slots {
     }
 
     /// What a stream has.
+    #[inline]
     pub fn next(&mut self, key: Key) -> Next {
         let Some(slot) = self.get(key) else { panic!("a stream of a runtime that has ended is polled") };
         let State::Streaming(stream) = &mut slot.state else { return Next::Nothing };
@@ -389,6 +391,7 @@ impl Slots {
     }
 
     /// Remembers who reads a stream, and hands out who did so before.
+    #[inline]
     pub fn set_reader(&mut self, key: Key, reader: Notify) -> Option<Notify> {
         match self.get(key).map(|slot| &mut slot.state) {
             Some(State::Streaming(stream)) => stream.reader.replace(reader),

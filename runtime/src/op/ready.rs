@@ -257,11 +257,13 @@ impl Op for PollMany {
 impl StreamOp for PollMany {
     type Item = io::Result<Interest>;
 
+    #[inline]
     fn item(reply: io::Result<Reply>) -> Self::Item {
         events(reply)
     }
 }
 
+#[inline]
 fn events(reply: io::Result<Reply>) -> io::Result<Interest> {
     // poll's masks have 16 bits, the highest unused; the kernel answers some of its own above them.
     reply.and_then(Reply::count).map(|mask| Interest((mask & 0xffff) as u16))

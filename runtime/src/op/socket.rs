@@ -169,6 +169,7 @@ impl<'a> SocketRequest<'a> {
 
     /// Waits for nothing: EAGAIN says that it would have to. The exception is a connect of a blocking socket that is not
     /// [ours](Connect::ours), whose way is the pool.
+    #[inline(always)]
     pub(super) fn call(&mut self) -> Answered {
         let none = |()| Reply::Count(0);
         match self {

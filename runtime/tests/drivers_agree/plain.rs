@@ -15,8 +15,7 @@ pub fn rows() -> Vec<Row> {
     vec![
         row!("Nop": it_is_answered, many_are_answered, a_deadline_that_is_past_changes_little, it_can_be_dropped),
         row!("call::offers": an_op_is_offered_or_not),
-        row!("call::is_cheaper": a_call_is_cheaper_or_not),
-        row!("call::ops_are_calls": an_op_is_a_call_or_not),
+        row!("call::cheaper": a_call_is_cheaper_or_not),
         row!("call::pass": a_plain_call_reaches_the_real_kernel_or_is_refused),
     ]
 }
@@ -72,24 +71,15 @@ const OFFERED: Either = Either {
 };
 
 async fn a_call_is_cheaper_or_not(scene: Scene) {
-    scene.tell_either("alone", &call::is_cheaper().to_string(), &CHEAPER);
+    scene.tell_either("alone", &format!("{:?}", call::cheaper()), &CHEAPER);
     let beside = spawn(submit(Nop));
-    scene.tell_either("beside a task that is ready", &call::is_cheaper().to_string(), &CHEAPER);
+    scene.tell_either("beside a task that is ready", &format!("{:?}", call::cheaper()), &CHEAPER);
     scene.tell("the task", &beside.await.expect("no panic"));
 }
 
 const CHEAPER: Either = Either {
-    among: &["true", "false"],
-    says: "cheaper or not: that is what is asked, and programs come to the same by an op",
-};
-
-async fn an_op_is_a_call_or_not(scene: Scene) {
-    scene.tell_either("whether ops are calls", &call::ops_are_calls().to_string(), &CALLS);
-}
-
-const CALLS: Either = Either {
-    among: &["true", "false"],
-    says: "calls or not: that is what is asked, and programs do the same by other means where not",
+    among: &["Op", "Call", "AlwaysCall"],
+    says: "what is cheaper: that is what is asked, and programs come to the same by either",
 };
 
 async fn a_plain_call_reaches_the_real_kernel_or_is_refused(scene: Scene) {

@@ -146,7 +146,7 @@ impl TcpStream {
     /// # io_uring
     ///
     /// `IORING_OP_RECV` (5.6), with `IORING_RECVSEND_POLL_FIRST` when the last receive has emptied the socket. The fallback
-    /// waits with epoll, once for all reads of the connection; and a connection that has been [alone](runtime::call::is_cheaper)
+    /// waits with epoll, once for all reads of the connection; and a connection that has been [alone](runtime::call::cheaper)
     /// on its core for a while reads as [`read`](TcpStream::read) does.
     ///
     /// # Examples

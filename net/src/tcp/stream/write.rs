@@ -102,7 +102,7 @@ impl TcpStream {
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_SEND` (5.6) with `MSG_WAITALL | MSG_NOSIGNAL`; send(2) where that is [cheaper](runtime::call::is_cheaper) and
+    /// `IORING_OP_SEND` (5.6) with `MSG_WAITALL | MSG_NOSIGNAL`; send(2) where that is [cheaper](runtime::call::cheaper) and
     /// there is room. The fallback waits with epoll.
     ///
     /// # Examples
