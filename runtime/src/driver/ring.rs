@@ -11,11 +11,14 @@
 //! runs about 20 of those that are due and may leave the rest, so before the core parks we look at `SQ_TASKRUN`.
 //!
 //! A full SQ, a full CQ, EINTR, EAGAIN and EBUSY are ordinary states. Bound of the queue behind the SQ: an entry for each
-//! op in flight, and one for its cancellation.
+//! op in flight, and one for its cancellation. A wait enters as often as it takes to empty that queue, and no more once an
+//! enter takes nothing and brings nothing: then timers and tasks go on, and the next wait tries again.
 
 #![allow(unsafe_code)]
 
 mod beside;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
@@ -52,7 +55,7 @@ const DUE_ENTRIES: u32 = 32;
 /// years its clock overflows.
 const SECONDS_MAX: u64 = 1 << 31;
 
-/// How long to stand back when the kernel has no memory for requests and nothing to reap.
+/// How long to stand back at most when the kernel has no memory for requests and nobody has anything else to do.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How often a first NOP is asked after: signals, and a kernel short of memory, send one back empty-handed.
@@ -79,6 +82,8 @@ pub(crate) struct Ring {
     features: Features,
     /// In a forked child nothing may reach the ring, nor its memory, which is not there.
     origin: Origin,
+    #[cfg(test)]
+    refusal: tests::Refusal,
 }
 
 impl Ring {
@@ -120,6 +125,8 @@ impl Ring {
             counters: Counters::default(),
             features,
             origin: Origin::here(),
+            #[cfg(test)]
+            refusal: tests::Refusal::default(),
             ring,
         };
         if features.has(Feature::NoIowait) && ring.ring.params().is_feature_no_iowait() {
@@ -205,7 +212,7 @@ impl Ring {
     pub fn try_out(&mut self) -> Result<(), Errno> {
         self.push(&opcode::Nop::new().build().user_data(CANCELLED));
         for _enter in 0..TRIES_MAX {
-            self.enter(1, None)?;
+            self.enter(1, None, true)?;
             if let Some(cqe) = self.ring.completion().next() {
                 return if cqe.result() < 0 { Err(Errno::from_raw_os_error(-cqe.result())) } else { Ok(()) };
             }
@@ -304,15 +311,11 @@ impl Ring {
             if self.queued == 0 && want == 0 && !self.has_due_work() {
                 return Ok(());
             }
-            self.enter(want, until).map_err(lost)?;
+            let taken = self.enter(want, until, may_wait && came == 0).map_err(lost)?;
             let reaped = self.reap(&mut events);
             came += reaped;
-            if all && !self.has_overflowed() {
+            if all && !self.has_overflowed() || taken == 0 && reaped == 0 {
                 return Ok(());
-            }
-            if reaped == 0 && self.queued == self.ring.params().sq_entries() {
-                // The kernel takes nothing and gives nothing; somebody else must move first.
-                std::thread::sleep(PAUSE);
             }
         }
     }
@@ -374,29 +377,44 @@ impl Ring {
         self.push(&opcode::PollAdd::new(eventfd, readable).multi(true).build().user_data(WOKEN));
     }
 
-    /// Submits what is in the SQ, runs what is due, and waits for `want` completions, until a moment at the latest.
-    fn enter(&mut self, want: u32, until: Option<Instant>) -> Result<(), Errno> {
-        self.counters.enters += 1;
+    /// Submits what is in the SQ, runs what is due, and waits for `want` completions, until a moment at the latest. Returns
+    /// how many entries the kernel took.
+    fn enter(&mut self, want: u32, until: Option<Instant>, may_pause: bool) -> Result<u32, Errno> {
         let timeout = until.filter(|_| want > 0).map(|until| until.saturating_duration_since(Instant::now()));
         let entered = match timeout {
-            None => self.enter_plain(want),
-            Some(Duration::ZERO) => self.enter_plain(0),
-            Some(timeout) => self.enter_timed(want, timeout),
+            None => self.enter_plain(self.queued, want),
+            Some(Duration::ZERO) => self.enter_plain(self.queued, 0),
+            Some(timeout) => self.enter_timed(self.queued, want, timeout),
         };
         match entered {
             Ok(submitted) => {
                 self.queued = self.queued.saturating_sub(submitted);
                 self.counters.submitted += u64::from(submitted);
-                Ok(())
+                Ok(submitted)
             }
             // A signal, or the time is up: whoever waits looks again.
-            Err(Errno::INTR | Errno::TIME) => Ok(()),
+            Err(Errno::INTR | Errno::TIME) => Ok(0),
+            Err(Errno::AGAIN | Errno::BUSY) => self.stand_back(until, may_pause).map(|()| 0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The kernel takes nothing: it has no memory for requests, or completions are to be reaped first. An enter that is
+    /// refused runs nothing of what is due, which may be what gives memory back; so one that submits nothing does, and waits a
+    /// little for a completion if nobody has anything else to do.
+    #[cold]
+    fn stand_back(&mut self, until: Option<Instant>, may_pause: bool) -> Result<(), Errno> {
+        let pause = match until {
+            _ if !may_pause || !self.ring.completion().is_empty() => Duration::ZERO,
+            Some(until) => PAUSE.min(until.saturating_duration_since(Instant::now())),
+            None => PAUSE,
+        };
+        let entered = if pause.is_zero() { self.enter_plain(0, 0) } else { self.enter_timed(0, 1, pause) };
+        match entered {
+            Ok(_) | Err(Errno::INTR | Errno::TIME) => Ok(()),
+            // Memory must come from elsewhere.
             Err(Errno::AGAIN | Errno::BUSY) => {
-                // No memory for requests, or completions to reap first. Reaping follows; if there is nothing, memory must
-                // come from elsewhere.
-                if self.ring.completion().is_empty() {
-                    std::thread::sleep(PAUSE);
-                }
+                std::thread::sleep(pause);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -404,15 +422,21 @@ impl Ring {
     }
 
     #[inline]
-    fn enter_plain(&self, want: u32) -> Result<u32, Errno> {
+    fn enter_plain(&mut self, submit: u32, want: u32) -> Result<u32, Errno> {
+        self.counters.enters += 1;
+        #[cfg(test)]
+        self.refusal.strikes(submit)?;
         // SAFETY: `borrow_raw` wants an open descriptor. It is the ring's, or its number in this thread's table when the
         // flags say so; the ring stays on this thread and unregisters before it closes.
         let fd = unsafe { BorrowedFd::borrow_raw(self.enter_fd) };
         // SAFETY: `io_uring_enter` wants the entries in the SQ valid: `push` has put each there under that promise.
-        unsafe { io_uring_enter(fd, self.queued, want, self.enter_flags) }
+        unsafe { io_uring_enter(fd, submit, want, self.enter_flags) }
     }
 
-    fn enter_timed(&self, want: u32, timeout: Duration) -> Result<u32, Errno> {
+    fn enter_timed(&mut self, submit: u32, want: u32, timeout: Duration) -> Result<u32, Errno> {
+        self.counters.enters += 1;
+        #[cfg(test)]
+        self.refusal.strikes(submit)?;
         let until = Timespec {
             tv_sec: timeout.as_secs().min(SECONDS_MAX).cast_signed(),
             tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -425,7 +449,7 @@ impl Ring {
         // SAFETY: as in `enter_plain`.
         let fd = unsafe { BorrowedFd::borrow_raw(self.enter_fd) };
         // SAFETY: as in `enter_plain`; the argument points to `until`, which lives beyond the call.
-        unsafe { io_uring_enter_arg(fd, self.queued, want, flags, Some(&argument)) }
+        unsafe { io_uring_enter_arg(fd, submit, want, flags, Some(&argument)) }
     }
 
     /// Takes all that is in the CQ. Returns how much that was.
