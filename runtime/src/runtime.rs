@@ -20,8 +20,10 @@ use crate::inbox::Inbox;
 use crate::task::{Address, Entered, Site, Tasks};
 use crate::time::Duration;
 
+mod environment;
 mod threads;
 
+pub(crate) use self::environment::overrides;
 use self::threads::Threads;
 
 /// Who services the requests of a runtime.
@@ -375,59 +377,6 @@ impl Builder {
             None => Ok(()),
         }
     }
-
-    fn read_environment(&mut self) -> io::Result<()> {
-        if let Some(name) = variable("GIMMAL_DRIVER") {
-            let choice = match name.as_str() {
-                "auto" => Choice::Auto,
-                "ring" => Choice::Ring,
-                "fallback" => Choice::Fallback,
-                _ => return Err(invalid(format!("GIMMAL_DRIVER={name}: it is one of auto, ring, fallback"))),
-            };
-            if !self.insists {
-                self.choice = choice;
-            }
-        }
-        if let Some(entries) = number("GIMMAL_ENTRIES")? {
-            self.entries = entries;
-        }
-        if let Some(entries) = number("GIMMAL_CQ_ENTRIES")? {
-            self.cq_entries = Some(entries);
-        }
-        if let Some(buffers) = number("GIMMAL_BUFFERS")? {
-            self.buffers = usize::try_from(buffers).unwrap_or(usize::MAX);
-        }
-        for name in variable("GIMMAL_WITHOUT").iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty())
-        {
-            match Feature::named(name) {
-                Some(feature) => self.features.remove(feature),
-                None => {
-                    let known: Vec<&str> = Feature::ALL.into_iter().map(Feature::name).collect();
-                    return Err(invalid(format!("GIMMAL_WITHOUT={name}: the features are {}", known.join(", "))));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The variables that [`Builder::build`] reads.
-const VARIABLES: [&str; 5] =
-    ["GIMMAL_DRIVER", "GIMMAL_ENTRIES", "GIMMAL_CQ_ENTRIES", "GIMMAL_BUFFERS", "GIMMAL_WITHOUT"];
-
-/// What the environment overrides.
-pub(crate) fn overrides() -> Vec<(String, String)> {
-    VARIABLES.iter().filter_map(|name| Some((name.to_string(), variable(name)?))).collect()
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-}
-
-fn number(name: &str) -> io::Result<Option<u32>> {
-    variable(name)
-        .map(|value| value.parse().map_err(|_| invalid(format!("{name}={value}: it is a number of 32 bits"))))
-        .transpose()
 }
 
 fn invalid(why: String) -> io::Error {
@@ -463,8 +412,10 @@ impl Plot {
 /// A runtime: one core on the thread that built it, and [others](Builder::cores) on threads of their own.
 ///
 /// Dropping it drops every task's future on its own core, cancels what is in flight and waits for the last replies, for up
-/// to a second, on all cores at the same time. What a device still holds then is leaked, never freed, and named in a warning;
-/// a core whose task does not yield is left behind, and named too. A runtime that is forgotten leaks.
+/// to a second, on all cores at the same time. What is to be [finished](crate::op::OnDrop::Finish), such as a write whose
+/// future was dropped, has half of that before it is cancelled, too. What a device still holds at the end is leaked, never
+/// freed, and named in a warning. A core whose task does not yield, and a thread of the blocking pool whose job does not
+/// return, have a fifth of a second more; then they are left behind, and named too. A runtime that is forgotten leaks.
 ///
 /// # Fork
 ///
@@ -489,6 +440,9 @@ pub struct Runtime {
 
 /// How long the end of a runtime may take.
 const END_MAX: Duration = Duration::from_secs(1);
+
+/// How much longer the end of a thread may take: for its last steps, and to go.
+const GRACE: Duration = Duration::from_millis(200);
 
 impl Runtime {
     /// With all defaults.
@@ -584,7 +538,7 @@ impl Drop for Runtime {
         executor::end(&self.cores, END_MAX);
         self.threads.wait(deadline);
         let first = &self.cores[0];
-        let left = first.pool.close(std::time::Instant::now() + END_MAX);
+        let left = first.pool.close(deadline + GRACE);
         if left.threads > 0 {
             tracing::warn!("{} threads of the blocking pool still run their last job", left.threads);
         }

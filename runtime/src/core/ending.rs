@@ -10,18 +10,29 @@ use crate::inflight::slots::{Key, Slots};
 
 /// What has been asked to end.
 #[derive(Default)]
-pub(crate) struct Told(HashSet<Key>);
+pub(crate) struct Told {
+    orphaned: HashSet<Key>,
+    cancelled: HashSet<Key>,
+    /// How many ops had been started when they were last looked through, and whether it was late then.
+    looked: Option<(u32, bool)>,
+}
 
 impl Core {
     /// Asks for the end of all ops in flight, once each. Nobody waits for them any more; ops whose future was leaked or
-    /// kept beyond the runtime end here too. Tells how many have not ended.
-    pub fn ask_for_the_end(&self, told: &mut Told) -> usize {
+    /// kept beyond the runtime end here too. What is to be [finished](crate::op::OnDrop::Finish) goes on until `is_late`.
+    /// Tells how many have not ended.
+    pub fn ask_for_the_end(&self, told: &mut Told, is_late: bool) -> usize {
+        let started = self.ops.flights.borrow().slots.started();
         // In each round those that are new: what an op's `abandon` starts must end too.
-        let keys = self.ops.flights.borrow().slots.keys();
-        for key in keys {
-            if told.0.insert(key) {
-                self.ops.orphan(key);
-                self.ops.cancel(key);
+        if told.looked.replace((started, is_late)) != Some((started, is_late)) {
+            let keys = self.ops.flights.borrow().slots.keys();
+            for key in keys {
+                if told.orphaned.insert(key) {
+                    self.ops.orphan(key);
+                }
+                if is_late && told.cancelled.insert(key) {
+                    self.ops.cancel(key);
+                }
             }
         }
         self.ops.flights.borrow().slots.unanswered()

@@ -1,4 +1,5 @@
 //! The end of cores: their tasks' futures are dropped, what is in flight is cancelled, and its last replies are waited for.
+//! What was promised to be finished is cancelled at half time only.
 
 use std::io;
 use std::rc::Rc;
@@ -11,7 +12,8 @@ use crate::time::{Duration, Instant};
 /// holds then is leaked, and told.
 pub(crate) fn end(cores: &[Rc<Core>], within: Duration) {
     drop_tasks(cores);
-    match drain(cores, cores[0].now() + within) {
+    let began = cores[0].now();
+    match drain(cores, began + within / 2, began + within) {
         Ok(left) if left.is_empty() => {}
         Ok(left) => tracing::warn!(
             "{} operations did not end within {within:?}; their memory is leaked, since a device may still write there: {}",
@@ -37,14 +39,15 @@ fn drop_tasks(cores: &[Rc<Core>]) {
     }
 }
 
-/// Returns a line for each op that did not end.
-fn drain(cores: &[Rc<Core>], deadline: Instant) -> io::Result<Vec<String>> {
+/// Lets finish until `half_time` what is to be finished. Returns a line for each op that did not end.
+fn drain(cores: &[Rc<Core>], half_time: Instant, deadline: Instant) -> io::Result<Vec<String>> {
     let mut told: Vec<Told> = cores.iter().map(|_| Told::default()).collect();
     loop {
         let mut unanswered = 0;
+        let is_late = cores[0].now() >= half_time;
         for (core, told) in cores.iter().zip(&mut told) {
             let _here = core.enter();
-            unanswered += core.ask_for_the_end(told);
+            unanswered += core.ask_for_the_end(told, is_late);
         }
         if unanswered == 0 || cores[0].now() >= deadline {
             return Ok(cores.iter().flat_map(|core| core.left()).collect());
@@ -55,6 +58,6 @@ fn drain(cores: &[Rc<Core>], deadline: Instant) -> io::Result<Vec<String>> {
             several => &several[several[0].world().next_turn(1).0],
         };
         let _here = core.enter();
-        core.wait_for_the_end(deadline)?;
+        core.wait_for_the_end(if is_late { deadline } else { half_time })?;
     }
 }

@@ -432,6 +432,11 @@ impl Slots {
         self.in_use().map(|(key, _, _)| key).collect()
     }
 
+    /// Another number than before, if an op was started since.
+    pub fn started(&self) -> u32 {
+        self.generation
+    }
+
     /// How many ops still wait for their last reply.
     pub fn unanswered(&self) -> usize {
         self.in_use().filter(|(_, slot, _)| !slot.is_answered()).count()

@@ -15,16 +15,13 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Builder, END_MAX, Plot};
+use super::{Builder, END_MAX, GRACE, Plot};
 use crate::blocking::pool::Pool;
 use crate::core::{Alarm, Core};
 use crate::executor;
 use crate::task::panic_message;
-
-/// How much longer than its deadline a core's end may take: for its last steps, and for the thread to go.
-const GRACE: Duration = Duration::from_millis(200);
 
 /// The cores that have threads of their own.
 pub(super) struct Threads {
