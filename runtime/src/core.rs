@@ -1,8 +1,8 @@
 //! What one core owns: the ops in flight and their driver, the timers, the tasks; and the thread-local pointer to the core
 //! that runs now.
 //!
-//! **Nothing foreign runs while the core's state is borrowed.** Wakers, `request`, `finish`, `abandon` and Drop are the
-//! user's code and may come back here at any depth. So each function below borrows, moves out what must happen, lets go,
+//! **Nothing foreign runs while the core's state is borrowed.** Wakers, `request`, `finish`, `abandon`, Drop and who hears
+//! what we tell are the user's code and may come back here at any depth. So each function below borrows, moves out what must happen, lets go,
 //! and then acts.
 
 use std::cell::{Cell, RefCell};
@@ -158,21 +158,25 @@ impl Core {
     pub fn wait(&self, park: Park) -> io::Result<()> {
         let mut late = self.late.take();
         let tasks = &*self.tasks;
-        let waited = {
+        let (waited, untold) = {
             let mut flights = self.ops.flights.borrow_mut();
             let Flights { slots, driver } = &mut *flights;
-            driver.wait(park, |event| match slots.deliver(event) {
+            let waited = driver.wait(park, |event| match slots.deliver(event) {
                 // A task of our own is queued, not run: nothing foreign in that.
                 Consequence::WakeTask(task) => tasks.wake_by_id(task),
                 Consequence::Nothing => {}
                 other => late.push(other),
-            })
+            });
+            (waited, driver.untold())
         };
         self.ops.look_what_is_due();
         if !late.is_empty() {
             self.act_on(&mut late);
         }
         self.late.set(late);
+        if let Some(overflow) = untold {
+            overflow.tell();
+        }
         waited
     }
 

@@ -167,6 +167,15 @@ impl Driver {
         }
     }
 
+    /// What is to be told of what came, once nothing is borrowed: a subscriber is foreign.
+    #[inline]
+    pub fn untold(&mut self) -> Option<ring::Overflow> {
+        match self {
+            Driver::Ring(ring) => ring.untold(),
+            Driver::Fallback(_) | Driver::Simulated(_) | Driver::Ended => None,
+        }
+    }
+
     pub fn counters(&self) -> Counters {
         match self {
             Driver::Ring(ring) => ring.counters(),

@@ -167,5 +167,7 @@ fn turn_over(core: &Core) -> io::Result<()> {
 
 #[cold]
 fn lost(core: &Core, error: &io::Error) -> ! {
-    panic!("the {} driver of this core is lost: {error}", core.metrics().driver)
+    let words = format!("the {} driver of this core is lost: {error}", core.metrics().driver);
+    tracing::error!("{words}");
+    panic!("{words}")
 }

@@ -63,6 +63,8 @@ struct State {
     /// Threads without a job, those included that are just starting or waking up.
     idle: usize,
     closed: bool,
+    /// Why there are no more threads.
+    untold: Option<io::Error>,
     threads_made: u64,
     jobs_run: u64,
 }
@@ -269,9 +271,8 @@ impl Pool {
                 Err(Refused::NoThread(error))
             }
             Err(error) => {
-                let threads = state.threads;
-                drop(state);
-                tracing::warn!(%error, threads, "the blocking pool cannot start another thread and goes on with those it has");
+                // Told by the next thread that comes by: here a core may be borrowed, and a subscriber is foreign.
+                state.untold = Some(error);
                 Ok(())
             }
         }
@@ -287,6 +288,14 @@ impl Pool {
         let mut state = self.lock();
         let mut timed_out = false;
         loop {
+            if let Some(error) = state.untold.take() {
+                let threads = state.threads;
+                drop(state);
+                shielded("telling", || {
+                    tracing::warn!(%error, threads, "the blocking pool cannot start another thread and goes on with those it has");
+                });
+                state = self.lock();
+            }
             if let Some(job) = state.queue.pop_front() {
                 state.idle -= 1;
                 let called_up = state.call_up(self.queue_max);

@@ -79,11 +79,33 @@ pub(crate) struct Ring {
     inbox: Arc<Inbox>,
     wake_armed: bool,
     counters: Counters,
+    untold: Option<Overflow>,
     features: Features,
     /// In a forked child nothing may reach the ring, nor its memory, which is not there.
     origin: Origin,
     #[cfg(test)]
     refusal: tests::Refusal,
+}
+
+/// More completions came than the completion queue holds.
+#[derive(Debug)]
+pub(crate) struct Overflow {
+    times: u64,
+    cq_entries: u32,
+}
+
+impl Overflow {
+    /// Runs what is foreign: a subscriber.
+    #[cold]
+    pub fn tell(self) {
+        let Overflow { times, cq_entries } = self;
+        tracing::warn!(
+            times,
+            cq_entries,
+            "more completions than the completion queue holds: nothing is lost, but each detour costs an enter; \
+             Builder::cq_entries makes it larger"
+        );
+    }
 }
 
 impl Ring {
@@ -123,6 +145,7 @@ impl Ring {
             inbox,
             wake_armed: false,
             counters: Counters::default(),
+            untold: None,
             features,
             origin: Origin::here(),
             #[cfg(test)]
@@ -336,20 +359,21 @@ impl Ring {
         overflowed
     }
 
-    /// Told at the first, and each time there are twice as many: a storm must not flood the log.
+    /// To be told at the first, and each time there are twice as many: a storm must not flood the log. What comes in one wait
+    /// is told as one.
     #[cold]
     fn count_overflow(&mut self) {
         self.counters.overflows += 1;
         let times = self.counters.overflows;
         if times.is_power_of_two() {
-            let cq_entries = self.ring.params().cq_entries();
-            tracing::warn!(
-                times,
-                cq_entries,
-                "more completions than the completion queue holds: nothing is lost, but each detour costs an enter; \
-                 Builder::cq_entries makes it larger"
-            );
+            self.untold = Some(Overflow { times, cq_entries: self.ring.params().cq_entries() });
         }
+    }
+
+    /// What is to be told, once nothing is borrowed.
+    #[inline]
+    pub fn untold(&mut self) -> Option<Overflow> {
+        self.untold.take()
     }
 
     /// Moves entries from the backlog into the SQ.
@@ -481,8 +505,7 @@ impl Ring {
 #[cold]
 fn lost(error: Errno) -> io::Error {
     let why = if error == Errno::BADR { ": the kernel ran out of memory and lost completions" } else { "" };
-    tracing::error!("io_uring_enter(2): {error}{why}");
-    error.into()
+    io::Error::new(io::Error::from(error).kind(), format!("io_uring_enter(2): {error}{why}"))
 }
 
 impl Drop for Ring {

@@ -1,5 +1,6 @@
 //! What the runtime tells through `tracing`, as one line an event.
 
+use std::cell::Cell;
 use std::fmt::{Debug, Write};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread::{self, ThreadId};
@@ -9,6 +10,11 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 static HEARD: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// What else is done with each event that this thread tells.
+    pub static CALLS_BACK: Cell<Option<fn()>> = const { Cell::new(None) };
+}
 
 /// Listens from now on, for this whole process.
 pub fn listen() {
@@ -38,6 +44,7 @@ impl Subscriber for Listener {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
         HEARD.lock().unwrap_or_else(PoisonError::into_inner).push((thread::current().id(), line.0));
+        CALLS_BACK.get().inspect(|call_back| call_back());
     }
 
     fn new_span(&self, _attributes: &Attributes<'_>) -> Id {
