@@ -5,3 +5,8 @@
 pub mod locks;
 pub mod wal;
 pub mod warnings;
+
+/// The program in the README is one that compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
