@@ -1,4 +1,5 @@
-//! Rows: what is measured against what, in rounds that take turns, so that whatever the machine does meanwhile hits all alike.
+//! Rows: what is measured against what, in rounds that take turns, so that whatever the machine does meanwhile hits all
+//! alike.
 //!
 //! ```text
 //!  round 0 (warms up, is forgotten)   A B C

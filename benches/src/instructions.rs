@@ -1,7 +1,8 @@
-//! User instructions an op, counted by callgrind: they say what our code costs without the noise of clocks, caches and kernels.
+//! User instructions an op, counted by callgrind: they say what our code costs without the noise of clocks, caches and
+//! kernels.
 //!
-//! The program runs itself under valgrind twice, once for so many ops and once for twice as many. The difference is what the
-//! ops cost; start and end drop out.
+//! The program runs itself under valgrind twice, once for so many ops and once for twice as many. The difference is
+//! what the ops cost; start and end drop out.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read};
@@ -22,7 +23,8 @@ struct Subject {
     name: &'static str,
     what: &'static str,
     ops: u64,
-    /// So many instructions an op are enough. A NOP's is the target of the first step; the others keep what was reached.
+    /// So many instructions an op are enough. A NOP's is the target of the first step; the others keep what was
+    /// reached.
     budget: u64,
     run: fn(u64) -> io::Result<()>,
     /// Who asks, if the subject is a server: outside of valgrind, so that it is not counted.

@@ -1,7 +1,7 @@
 //! Who asks the echo servers: the same for all of them, on a processor of its own.
 //!
-//! Each connection sends 64 bytes, waits until they have come back, compares them, and sends again: one request in flight a
-//! connection.
+//! Each connection sends 64 bytes, waits until they have come back, compares them, and sends again: one request in
+//! flight a connection.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

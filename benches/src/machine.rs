@@ -18,7 +18,8 @@ pub fn thread_cpu() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Keeps this thread on the processor `wanted` of those that it may use, by their order. With fewer than that it stays free.
+/// Keeps this thread on the processor `wanted` of those that it may use, by their order. With fewer than that it stays
+/// free.
 pub fn stay_on(wanted: usize) {
     // Where the scheduler may not be asked, it decides.
     let Ok(allowed) = sched_getaffinity(None) else { return };

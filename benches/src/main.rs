@@ -6,13 +6,13 @@
 //! cargo run --release -p gimmal-benches -- instructions          # user instructions an op, by callgrind
 //! ```
 //!
-//! **How it is measured.** In each round every contender runs once, one after the other; what is printed is the median of the
-//! rounds, and the median of the ratios within a round. So other work on the machine and the moods of its clock hit all alike.
-//! Ratios carry over to other machines, nanoseconds do not. Most rows count CPU time of the thread that does the work,
-//! the kernel's part included: on a busy machine that means something, time on the wall does not.
+//! **How it is measured.** In each round every contender runs once, one after the other; what is printed is the median
+//! of the rounds, and the median of the ratios within a round. So other work on the machine and the moods of its clock
+//! hit all alike. Ratios carry over to other machines, nanoseconds do not. Most rows count CPU time of the thread that
+//! does the work, the kernel's part included: on a busy machine that means something, time on the wall does not.
 //!
-//! **What for.** Each row has its targets, and says whether they are met. Nothing here fails because of one: a machine that is busy
-//! proves nothing. Run it alone.
+//! **What for.** Each row has its targets, and says whether they are met. Nothing here fails because of one: a machine
+//! that is busy proves nothing. Run it alone.
 //!
 //! | to … | look in |
 //! | --- | --- |

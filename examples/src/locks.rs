@@ -4,8 +4,8 @@
 //!  take NAME ─► yes, or no         give NAME ─► given, or not yours         anything else ─► what?
 //! ```
 //!
-//! It is the worked example of the guide in `runtime::simulated`: its tests (`examples/tests/locks`) find the mistakes of its
-//! first drafts in a simulated world.
+//! It is the worked example of the guide in `runtime::simulated`: its tests (`examples/tests/locks`) find the mistakes
+//! of its first drafts in a simulated world.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,7 +26,8 @@ const REQUEST_BYTES_MAX: usize = 256;
 /// Who has which lock. Clones are the same table.
 #[derive(Debug, Clone, Default)]
 pub struct Locks {
-    /// By name, the number of a connection. Bound: each connection is asked one thing at a time, and gives back all it has.
+    /// By name, the number of a connection. Bound: each connection is asked one thing at a time, and gives back all it
+    /// has.
     holders: Rc<RefCell<BTreeMap<String, u64>>>,
 }
 
@@ -108,8 +109,8 @@ async fn answer_requests(stream: &TcpStream, client: u64, locks: &Locks) -> io::
     Ok(())
 }
 
-/// The next line, without its end; `None` when the client sends no more. What came behind it stays in `unread`, and so does what came
-/// of it when this is dropped.
+/// The next line, without its end; `None` when the client sends no more. What came behind it stays in `unread`, and so
+/// does what came of it when this is dropped.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! A small write-ahead log: what [`Log::append`] has acknowledged is there again, whatever happens to the program or the power.
+//! A small write-ahead log: what [`Log::append`] has acknowledged is there again, whatever happens to the program or
+//! the power.
 //!
 //! ```text
 //!  append ─► pending ─┐                                  ┌─► acknowledged: all of the group at once
@@ -33,8 +34,8 @@ use std::task::{Context, Poll, Waker};
 /// The longest record: with its head it fills a group.
 pub const RECORD_BYTES_MAX: usize = GROUP_BYTES_MAX - record::HEAD_BYTES;
 
-/// So many bytes go into one write, and may wait for it; beyond, those who append wait for room. It is also the most that a
-/// crash can tear, and so the most that opening cuts off.
+/// So many bytes go into one write, and may wait for it; beyond, those who append wait for room. It is also the most
+/// that a crash can tear, and so the most that opening cuts off.
 pub const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// A log that is open. Clones append to the same one.
@@ -69,13 +70,14 @@ struct State {
 }
 
 impl Log {
-    /// Opens the log at `path`, and hands the records that it holds to `visit`, with their numbers, from 1. It is created if there
-    /// is none. One program at a time may have it open.
+    /// Opens the log at `path`, and hands the records that it holds to `visit`, with their numbers, from 1. It is
+    /// created if there is none. One program at a time may have it open.
     ///
     /// # Errors
     ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) for a file that is no log, or is damaged where no crash damages it. All else
-    /// is the file system's. What was visited counts only if this succeeds: until then it may be gone with the power.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) for a file that is no log, or is damaged where no crash damages it.
+    /// All else is the file system's. What was visited counts only if this succeeds: until then it may be gone with the
+    /// power.
     pub async fn open(path: impl AsRef<Path>, visit: impl FnMut(u64, &[u8])) -> io::Result<Log> {
         let recovered = recovery::recover(path.as_ref(), visit).await?;
         let state = State {
@@ -98,8 +100,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for more than [`RECORD_BYTES_MAX`]. Else why the log failed: then the
-    /// record may be there or not when the log is opened anew, as at a crash.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for more than [`RECORD_BYTES_MAX`]. Else why the log failed: then
+    /// the record may be there or not when the log is opened anew, as at a crash.
     ///
     /// # Cancel safety
     ///

@@ -16,9 +16,9 @@ const CONFINED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGI
 
 /// An open directory: all that is opened through it lies beneath it.
 ///
-/// The kernel itself walks each path, and refuses one that leads out, by `..`, by an absolute path or by a symbolic link, at the
-/// moment when it is walked. So there is no gap between a check and its use, and the directory stays the same one when it is
-/// renamed.
+/// The kernel itself walks each path, and refuses one that leads out, by `..`, by an absolute path or by a symbolic
+/// link, at the moment when it is walked. So there is no gap between a check and its use, and the directory stays the
+/// same one when it is renamed.
 ///
 /// # Examples
 ///
@@ -72,8 +72,8 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// EXDEV ([`CrossesDevices`](io::ErrorKind::CrossesDevices)) for a path that leads out, ELOOP for one through a link of /proc;
-    /// all else is open(2)'s.
+    /// EXDEV ([`CrossesDevices`](io::ErrorKind::CrossesDevices)) for a path that leads out, ELOOP for one through a
+    /// link of /proc; all else is open(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -126,8 +126,8 @@ impl Dir {
 
     /// Opens the file at `path` beneath this directory, as `options` say.
     ///
-    /// Whoever does not know what waits there opens with `O_NONBLOCK | O_NOCTTY` and asks [`File::metadata`] before reading: the open of
-    /// a FIFO may wait for its other end, and a terminal may take over the session.
+    /// Whoever does not know what waits there opens with `O_NONBLOCK | O_NOCTTY` and asks [`File::metadata`] before
+    /// reading: the open of a FIFO may wait for its other end, and a terminal may take over the session.
     ///
     /// # Errors
     ///
@@ -166,7 +166,8 @@ impl Dir {
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_OPENAT2` (5.6) with `O_PATH`, since statx(2) cannot be confined; then statx(2) of what is open, which does not wait.
+    /// `IORING_OP_OPENAT2` (5.6) with `O_PATH`, since statx(2) cannot be confined; then statx(2) of what is open, which
+    /// does not wait.
     ///
     /// # Examples
     ///

@@ -27,8 +27,8 @@ use crate::{Metadata, OpenOptions};
 
 /// An open file. [`std::fs::File`], async.
 ///
-/// It closes when it is dropped: at once if nothing is in flight, else with the last reply. [`close`](File::close) says how that
-/// went.
+/// It closes when it is dropped: at once if nothing is in flight, else with the last reply. [`close`](File::close) says
+/// how that went.
 ///
 /// # Examples
 ///
@@ -45,18 +45,18 @@ use crate::{Metadata, OpenOptions};
 ///
 /// # Pipes, terminals, eventfds
 ///
-/// These are files too, and whoever reads one waits for somebody else, perhaps for good. So a lent read or write waits until it is
-/// ready, and holds neither memory nor a thread meanwhile: as many of them may wait as there are pipes, and plain files go on beside
-/// them. Then it takes what is there, or puts in what there is room for, straight from and to the lent memory. If somebody else was
-/// faster, it waits on. 0 is the end: nobody writes any more. A pipe that nobody reads answers EPIPE
-/// ([`BrokenPipe`](io::ErrorKind::BrokenPipe)).
+/// These are files too, and whoever reads one waits for somebody else, perhaps for good. So a lent read or write waits
+/// until it is ready, and holds neither memory nor a thread meanwhile: as many of them may wait as there are pipes, and
+/// plain files go on beside them. Then it takes what is there, or puts in what there is room for, straight from and to
+/// the lent memory. If somebody else was faster, it waits on. 0 is the end: nobody writes any more. A pipe that nobody
+/// reads answers EPIPE ([`BrokenPipe`](io::ErrorKind::BrokenPipe)).
 ///
-/// Terminals and FIFOs cannot tell whether a transfer would wait (no `RWF_NOWAIT`), only that they are ready. A read gets at most 64 KiB
-/// from them, a write puts in at most 4096 bytes, both by way of memory of their own; and where somebody else is faster, that memory and
-/// a thread of the kernel's are kept until it is their turn.
+/// Terminals and FIFOs cannot tell whether a transfer would wait (no `RWF_NOWAIT`), only that they are ready. A read
+/// gets at most 64 KiB from them, a write puts in at most 4096 bytes, both by way of memory of their own; and where
+/// somebody else is faster, that memory and a thread of the kernel's are kept until it is their turn.
 ///
-/// What was `O_NONBLOCK` when its handle was made answers [`WouldBlock`](io::ErrorKind::WouldBlock) instead of waiting, as in std, to
-/// given buffers too.
+/// What was `O_NONBLOCK` when its handle was made answers [`WouldBlock`](io::ErrorKind::WouldBlock) instead of waiting,
+/// as in std, to given buffers too.
 ///
 /// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
@@ -187,12 +187,13 @@ impl File {
     ///
     /// # Errors
     ///
-    /// fsync(2)'s, and why a dropped write or sync failed. Then what was written may be lost, also if the next sync succeeds.
+    /// fsync(2)'s, and why a dropped write or sync failed. Then what was written may be lost, also if the next sync
+    /// succeeds.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future asks the kernel to stop; what was written is durable, or not yet. If it failed all the same, the
-    /// next write, sync or [`close`](File::close) is told, since the kernel tells of a lost write only once.
+    /// Dropping the future asks the kernel to stop; what was written is durable, or not yet. If it failed all the same,
+    /// the next write, sync or [`close`](File::close) is told, since the kernel tells of a lost write only once.
     ///
     /// # io_uring
     ///
@@ -260,8 +261,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a file that is not open to write, or a size above `i64::MAX`; all else is
-    /// ftruncate(2)'s, or why a dropped write failed.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a file that is not open to write, or a size above `i64::MAX`;
+    /// all else is ftruncate(2)'s, or why a dropped write failed.
     ///
     /// # Cancel safety
     ///
@@ -351,7 +352,8 @@ impl File {
         call::stat_now(&self.fd).map(Metadata::new)
     }
 
-    /// A second handle of the same open file, with a descriptor of its own and the same cursor. `dup(2)`, which does not wait.
+    /// A second handle of the same open file, with a descriptor of its own and the same cursor. `dup(2)`, which does
+    /// not wait.
     ///
     /// # Errors
     ///

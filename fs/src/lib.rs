@@ -15,20 +15,22 @@
 //! # Lend or give
 //!
 //! A *lent* buffer (`&mut [u8]`, `&[u8]`) may go away at any moment, so no request in flight points into it. What is in
-//! memory is read straight into it by one system call that does not wait; what must wait lands in a buffer of the runtime's, at
-//! most 256 KiB at a time, and is copied once. A *given* buffer (the `_owned` twins) goes to the kernel as it is and comes
-//! back with the result, and with the error.
+//! memory is read straight into it by one system call that does not wait; what must wait lands in a buffer of the
+//! runtime's, at most 256 KiB at a time, and is copied once. A *given* buffer (the `_owned` twins) goes to the kernel
+//! as it is and comes back with the result, and with the error.
 //!
 //! # What differs from std
 //!
 //! - A read may return less than there is where std's would have waited for the rest: the part of the file that is in
 //!   memory. `read_exact`, `read_to_end` and their kin are the same as ever.
 //! - Handles stay on the core where they were opened; to move one, take [`File::into_std`] across.
-//! - Dropping a write's future does not stop the write: it goes out whole, before any later write through the same file.
-//! - A FIFO that is opened to read may be open before anybody writes, where a ring serves. Its first read then waits for the
-//!   writer, as std's open does. (To open it only then would cost a system call for every file that is opened to read.)
-//! - Into a pipe a write puts what there is room for, as one of a socket does; std's waits until all is in. `write_all` is the
-//!   same as ever.
+//! - Dropping a write's future does not stop the write: it goes out whole, before any later write through the same
+//!   file.
+//! - A FIFO that is opened to read may be open before anybody writes, where a ring serves. Its first read then waits
+//!   for the writer, as std's open does. (To open it only then would cost a system call for every file that is opened
+//!   to read.)
+//! - Into a pipe a write puts what there is room for, as one of a socket does; std's waits until all is in. `write_all`
+//!   is the same as ever.
 //!
 //! # What an open file shares
 //!
@@ -39,14 +41,14 @@
 //!        └─► SharedFd
 //! ```
 //!
-//! Requests at the cursor run one at a time, in the order of their first polls, also after a drop. A read whose future was
-//! dropped, and that came through all the same, is undone by seeking back.
+//! Requests at the cursor run one at a time, in the order of their first polls, also after a drop. A read whose future
+//! was dropped, and that came through all the same, is undone by seeking back.
 //!
 //! # What a simulated kernel serves
 //!
-//! Opening, reading, writing, cutting, syncing, closing and metadata. What is not an operation of the kernel's seam would go past
-//! it to the real file system, and answers [`Unsupported`](std::io::ErrorKind::Unsupported) instead: [`seek`](File::seek),
-//! [`read_dir`], and the functions that run on the blocking pool ([`rename`], [`copy`], …).
+//! Opening, reading, writing, cutting, syncing, closing and metadata. What is not an operation of the kernel's seam
+//! would go past it to the real file system, and answers [`Unsupported`](std::io::ErrorKind::Unsupported) instead:
+//! [`seek`](File::seek), [`read_dir`], and the functions that run on the blocking pool ([`rename`], [`copy`], …).
 
 #![deny(unsafe_code)]
 

@@ -374,8 +374,8 @@ impl FileTypeExt for FileType {
 ///
 /// # Errors
 ///
-/// [`NotFound`](io::ErrorKind::NotFound), [`PermissionDenied`](io::ErrorKind::PermissionDenied) for a directory on the way;
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL in `path`; all else is statx(2)'s.
+/// [`NotFound`](io::ErrorKind::NotFound), [`PermissionDenied`](io::ErrorKind::PermissionDenied) for a directory on the
+/// way; [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL in `path`; all else is statx(2)'s.
 ///
 /// # Cancel safety
 ///

@@ -1,7 +1,7 @@
 //! Names in the file system: make, move, remove, link. std's own functions, on the blocking pool.
 //!
-//! A ring has ops for some of them, which always run on a kernel worker and cost as much. A simulated kernel has none of
-//! them yet: there each answers [`Unsupported`](std::io::ErrorKind::Unsupported).
+//! A ring has ops for some of them, which always run on a kernel worker and cost as much. A simulated kernel has none
+//! of them yet: there each answers [`Unsupported`](std::io::ErrorKind::Unsupported).
 
 use std::io;
 use std::path::{Path, PathBuf};

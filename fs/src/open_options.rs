@@ -105,7 +105,8 @@ impl OpenOptions {
         self
     }
 
-    /// To write at the end, wherever that is by then. Other writers cannot get between finding the end and writing there.
+    /// To write at the end, wherever that is by then. Other writers cannot get between finding the end and writing
+    /// there.
     ///
     /// # Examples
     ///
@@ -163,7 +164,8 @@ impl OpenOptions {
         self
     }
 
-    /// Creates the file, and fails if there is one; `create` and `truncate` then do not count. Needs `write` or `append`.
+    /// Creates the file, and fails if there is one; `create` and `truncate` then do not count. Needs `write` or
+    /// `append`.
     ///
     /// # Examples
     ///
@@ -186,26 +188,27 @@ impl OpenOptions {
 
     /// Opens `path` so. `openat2(2)`, close-on-exec.
     ///
-    /// A FIFO that is opened to write waits for somebody who reads, as in std, and keeps a thread of the
-    /// [blocking pool](runtime::Builder::blocking_threads) meanwhile, or one of the kernel's if it may create or cut. One that is opened to
-    /// read may be open before anybody writes, where a ring serves; then the first read waits for who does.
+    /// A FIFO that is opened to write waits for somebody who reads, as in std, and keeps a thread of the [blocking
+    /// pool](runtime::Builder::blocking_threads) meanwhile, or one of the kernel's if it may create or cut. One that is
+    /// opened to read may be open before anybody writes, where a ring serves; then the first read waits for who does.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for choices that contradict each other, as std says them, and for a NUL in
-    /// `path`. [`NotFound`](io::ErrorKind::NotFound), [`AlreadyExists`](io::ErrorKind::AlreadyExists),
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for choices that contradict each other, as std says them, and for
+    /// a NUL in `path`. [`NotFound`](io::ErrorKind::NotFound), [`AlreadyExists`](io::ErrorKind::AlreadyExists),
     /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) and all else: open(2)'s.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future asks the kernel to stop and returns at once. The file may still be created or cut; what was
-    /// opened is closed. An open to write that waits for a FIFO's reader on the blocking pool goes on there: the reader may find that
-    /// somebody came to write, and left.
+    /// opened is closed. An open to write that waits for a FIFO's reader on the blocking pool goes on there: the reader
+    /// may find that somebody came to write, and left.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool. A ring tries first without waiting, where the names on the way
-    /// are in memory, and takes a FIFO without its other end for open, or for an error (ENXIO); that is then opened again on the pool.
+    /// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool. A ring tries first without waiting, where
+    /// the names on the way are in memory, and takes a FIFO without its other end for open, or for an error (ENXIO);
+    /// that is then opened again on the pool.
     ///
     /// # Examples
     ///
@@ -280,8 +283,8 @@ impl OpenOptions {
     }
 }
 
-/// `mode` says who may do what with a file that is created, less the umask; 0o666 unless it is said. `custom_flags` are added to
-/// open(2)'s; its access mode among them is ignored, and so are flags that open(2) does not know.
+/// `mode` says who may do what with a file that is created, less the umask; 0o666 unless it is said. `custom_flags` are
+/// added to open(2)'s; its access mode among them is ignored, and so are flags that open(2) does not know.
 ///
 /// # Examples
 ///
@@ -348,8 +351,9 @@ pub(crate) async fn open(base: Base, path: &Path, how: OpenHow) -> io::Result<Fd
     }
 }
 
-/// Whether a ring may have answered for a FIFO that nobody reads yet: it tries without waiting first, where that cannot create or
-/// cut, and takes ENXIO for the answer. Of a socket, or a device that is not there, the answer stays the same.
+/// Whether a ring may have answered for a FIFO that nobody reads yet: it tries without waiting first, where that cannot
+/// create or cut, and takes ENXIO for the answer. Of a socket, or a device that is not there, the answer stays the
+/// same.
 fn may_wait_for_a_reader(error: &io::Error, flags: OFlags) -> bool {
     let final_with = OFlags::NONBLOCK | OFlags::PATH | OFlags::CREATE | OFlags::TRUNC;
     Errno::from_io_error(error) == Some(Errno::NXIO)

@@ -7,7 +7,8 @@ use std::panic::resume_unwind;
 ///
 /// # Errors
 ///
-/// What `job` says; [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel, past which `job` would go; and that the runtime ended before `job` began.
+/// What `job` says; [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel, past which `job` would go; and
+/// that the runtime ended before `job` began.
 pub(crate) async fn on_pool<T: Send + 'static>(
     what: &'static str,
     job: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -28,7 +28,8 @@ const BATCH_MAX: usize = 256;
 /// # Errors
 ///
 /// [`NotFound`](io::ErrorKind::NotFound), [`NotADirectory`](io::ErrorKind::NotADirectory),
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied); [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL in `path`.
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied); [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL in
+/// `path`.
 ///
 /// # Cancel safety
 ///

@@ -1,7 +1,7 @@
 //! Whole files at once: read, write.
 //!
-//! Each of them is made of ops, so that a simulated kernel serves them too. One job on the blocking pool would be a little
-//! cheaper for a single small file, and twice as dear for many at once, which the ring takes together.
+//! Each of them is made of ops, so that a simulated kernel serves them too. One job on the blocking pool would be a
+//! little cheaper for a single small file, and twice as dear for many at once, which the ring takes together.
 
 use std::io;
 use std::path::Path;
@@ -20,7 +20,8 @@ use crate::File;
 ///
 /// # io_uring
 ///
-/// `IORING_OP_OPENAT2` (5.6); what is in memory is then read by preadv2(2) with `RWF_NOWAIT`, the rest by `IORING_OP_READ` (5.6).
+/// `IORING_OP_OPENAT2` (5.6); what is in memory is then read by preadv2(2) with `RWF_NOWAIT`, the rest by
+/// `IORING_OP_READ` (5.6).
 ///
 /// # Examples
 ///

@@ -62,7 +62,8 @@ async fn each_choice_of_options_opens_or_fails_as_in_std() {
 }
 
 /// 200 operations each, on one open file by two handles, lent and given mixed.
-/// Catches: a positional read that moves the cursor; a cursor that is not shared; a short transfer that is taken for whole.
+/// Catches: a positional read that moves the cursor; a cursor that is not shared; a short transfer that is taken for
+/// whole.
 async fn random_operations_do_what_std_does() {
     let folder = Folder::new();
     for seed in Random::seeds(60) {

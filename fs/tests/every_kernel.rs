@@ -164,7 +164,8 @@ async fn the_error_of_a_dropped_sync_is_told_to_the_next() {
     file.sync_all().await.unwrap();
 }
 
-/// Catches: a sync or a change of length that shows EINTR, which std's never do; one that was dropped and is not gone on with.
+/// Catches: a sync or a change of length that shows EINTR, which std's never do; one that was dropped and is not gone
+/// on with.
 #[runtime::test(driver = simulated, seeds = 50)]
 async fn signals_interrupt_no_sync_and_no_change_of_length() {
     let file = fs::File::create("/tmp/kept").await.unwrap();

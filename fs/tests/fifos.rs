@@ -138,7 +138,8 @@ async fn what_is_no_fifo_answers_at_once() {
     assert_eq!(timeout(LONG, null.read_owned([0; 4])).await.unwrap().unwrap().0, 0);
 }
 
-/// Lent, given, and as a whole. Where a ring serves, the open may be over before anybody writes, and then the first read waits.
+/// Lent, given, and as a whole. Where a ring serves, the open may be over before anybody writes, and then the first
+/// read waits.
 /// Catches: a read by read(2), which takes a writer who has not come yet for one who has gone.
 async fn what_is_read_before_anybody_writes_is_what_is_written_first() {
     let folder = Folder::new();

@@ -32,7 +32,8 @@ on_real_kernels! {
 /// More than a core has buffers.
 const PIPES: usize = 80;
 
-/// One test at a time has so many descriptors. Each is alone on its thread, so holding a lock while it awaits stops nobody else there.
+/// One test at a time has so many descriptors. Each is alone on its thread, so holding a lock while it awaits stops
+/// nobody else there.
 #[derive(Debug)]
 struct Alone {
     _guard: MutexGuard<'static, ()>,
@@ -64,7 +65,8 @@ async fn full_pipe() -> (File, File, usize) {
     (File::from(reader), File::from(writer.try_into_fd().unwrap()), filled)
 }
 
-/// Each of the `waiting` has begun and got as far as it gets, and has no buffer. Files are served beside them, by the very buffers.
+/// Each of the `waiting` has begun and got as far as it gets, and has no buffer. Files are served beside them, by the
+/// very buffers.
 async fn nobody_is_held_up_by(waiting: &[JoinHandle<impl Debug>]) {
     for _ in 0..4 * PIPES {
         submit(Nop).await.unwrap();
@@ -258,7 +260,8 @@ async fn a_write_that_is_dropped_before_there_is_room_has_written_nothing() {
     assert_eq!((all.len(), &all[filled..]), (filled + 7, b"at last".as_slice()));
 }
 
-/// O_NONBLOCK, of pipes, eventfds and terminals: each call of std's and of ours, on the same kind of thing in the same state.
+/// O_NONBLOCK, of pipes, eventfds and terminals: each call of std's and of ours, on the same kind of thing in the same
+/// state.
 /// Catches: a ring that is asked for what is not to wait, and waits.
 async fn what_is_not_to_wait_says_what_std_says() {
     let (ours, std) = (Things::new(), Things::new());

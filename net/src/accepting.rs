@@ -1,7 +1,7 @@
 //! The accepting side of a listener.
 //!
-//! One accept is in flight, and it belongs to the handle: futures only wait on it. When one is dropped the op stays, and a
-//! connection that comes goes to the next caller, or waits for one in the op's slot.
+//! One accept is in flight, and it belongs to the handle: futures only wait on it. When one is dropped the op stays,
+//! and a connection that comes goes to the next caller, or waits for one in the op's slot.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -19,8 +19,8 @@ use rustix::io::Errno;
 
 use crate::line::Line;
 
-/// When descriptors or memory have run out the kernel says so at once, connection or not, and as often as it is asked. So
-/// accepts rest this long after such an answer: a loop around `accept` takes no CPU, and goes on soon when it can.
+/// When descriptors or memory have run out the kernel says so at once, connection or not, and as often as it is asked.
+/// So accepts rest this long after such an answer: a loop around `accept` takes no CPU, and goes on soon when it can.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// What the accepts of one socket share.

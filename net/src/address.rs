@@ -25,7 +25,8 @@ pub trait ToSocketAddrs {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for text that is no address, and what getaddrinfo(3) says of names.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for text that is no address, and what getaddrinfo(3) says of
+    /// names.
     ///
     /// # Cancel safety
     ///

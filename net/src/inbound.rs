@@ -113,8 +113,9 @@ impl Inbound {
         }
     }
 
-    /// Whether a receive without an op is cheapest: always where there is no ring, and on one when this connection has been all
-    /// that its core had to do for a while. Then one enter waits for the handle's poll, and the rest are plain calls.
+    /// Whether a receive without an op is cheapest: always where there is no ring, and on one when this connection has
+    /// been all that its core had to do for a while. Then one enter waits for the handle's poll, and the rest are plain
+    /// calls.
     #[inline]
     fn prefers_calls(&self) -> bool {
         let alone = match call::cheaper() {
@@ -159,9 +160,9 @@ impl Inbound {
         self.failed.set(failed);
     }
 
-    /// The one place that guesses. A receive that could have brought more has emptied the socket, unless it met what is no
-    /// bytes: after the end nothing needs to be waited for, and urgent data ends a receive before it. (So does a descriptor that
-    /// was passed, in a unix socket: a receive of such a stream tells less.)
+    /// The one place that guesses. A receive that could have brought more has emptied the socket, unless it met what is
+    /// no bytes: after the end nothing needs to be waited for, and urgent data ends a receive before it. (So does a
+    /// descriptor that was passed, in a unix socket: a receive of such a stream tells less.)
     #[inline]
     fn note(&self, received: usize, asked: usize) {
         self.emptied.set(received > 0 && received < asked && !self.readable.is_unsure());

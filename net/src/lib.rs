@@ -24,8 +24,8 @@
 //!
 //! # Lend or give
 //!
-//! [`read`](TcpStream::read) and [`write`](TcpStream::write) take std's slices, and copy once. Beside each stands its twin
-//! with `_owned`, which takes the buffer and gives it back: the kernel works on it directly.
+//! [`read`](TcpStream::read) and [`write`](TcpStream::write) take std's slices, and copy once. Beside each stands its
+//! twin with `_owned`, which takes the buffer and gives it back: the kernel works on it directly.
 //!
 //! # Dropping a future loses nothing
 //!
@@ -46,8 +46,8 @@
 //!
 //! # Several cores
 //!
-//! A handle stays on the core where it was made. [`TcpStream::detach`] and [`TcpListener::detach`] give what may travel to
-//! another one, and lose nothing of what was received or accepted.
+//! A handle stays on the core where it was made. [`TcpStream::detach`] and [`TcpListener::detach`] give what may travel
+//! to another one, and lose nothing of what was received or accepted.
 //!
 //! # How it is built
 //!

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A [`Turn`] is owned, so an op in flight can carry it: then the line waits for that op's last reply, also when its
-//! future is gone. Who must come behind such an orphan, and behind nobody else, waits until it is [settled](Line::settled),
-//! beside the line. Without somebody who waits, nothing here allocates.
+//! future is gone. Who must come behind such an orphan, and behind nobody else, waits until it is
+//! [settled](Line::settled), beside the line. Without somebody who waits, nothing here allocates.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -56,8 +56,8 @@ impl<S> Line<S> {
         Wait { line: self, ticket: None }
     }
 
-    /// Says, unless it is [disarmed](Leaving::disarm), that a future was dropped while its op had the turn. Whoever asks
-    /// has the turn.
+    /// Says, unless it is [disarmed](Leaving::disarm), that a future was dropped while its op had the turn. Whoever
+    /// asks has the turn.
     #[inline]
     pub fn leaving(&self) -> Leaving<'_, S> {
         Leaving { line: self, turn: Some(self.ended.get()) }

@@ -7,8 +7,8 @@
 //!             └ its future is dropped: the piece goes out whole; its error is the next writer's
 //! ```
 //!
-//! A dropped lent write has sent nothing. An owned piece in flight is finished, since half of it, with nobody told which
-//! half, would spoil the stream; it has the turn until then, so what is written later comes behind it.
+//! A dropped lent write has sent nothing. An owned piece in flight is finished, since half of it, with nobody told
+//! which half, would spoil the stream; it has the turn until then, so what is written later comes behind it.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -169,7 +169,8 @@ impl<B: IoBuf> Sending<B> {
         }
     }
 
-    /// What is left of a piece whose future is gone. A ring sends pieces whole; where none does, a full socket splits them.
+    /// What is left of a piece whose future is gone. A ring sends pieces whole; where none does, a full socket splits
+    /// them.
     async fn finish_piece(mut self) {
         while self.sent < self.end {
             let (sending, sent) = submit(self).await;

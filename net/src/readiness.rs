@@ -8,9 +8,9 @@
 //! Futures only wait on it. When one is dropped the poll stays for the next, which costs nothing when calls are raced
 //! against timeouts all the time, and loses nothing: readiness is not consumed by being told.
 //!
-//! It tells of edges, not of levels: **wait only after a try found nothing**. An edge from before the try is harmless, it costs
-//! one more. Edges that nobody waits for are joined, and end the poll when there are
-//! [too many](runtime::op::ready::PollMany); the next wait asks anew, and is told what is there.
+//! It tells of edges, not of levels: **wait only after a try found nothing**. An edge from before the try is harmless,
+//! it costs one more. Edges that nobody waits for are joined, and end the poll when there are [too
+//! many](runtime::op::ready::PollMany); the next wait asks anew, and is told what is there.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -44,8 +44,8 @@ impl Readiness {
         Readiness { interest, edges: Cell::new(None), is_unsure: Cell::new(false) }
     }
 
-    /// Whether more may be there than a receive that was short has left: bytes behind a mark of urgent data, the end, an error.
-    /// Their edge may have been told already.
+    /// Whether more may be there than a receive that was short has left: bytes behind a mark of urgent data, the end,
+    /// an error. Their edge may have been told already.
     #[inline]
     pub fn is_unsure(&self) -> bool {
         self.is_unsure.get()
@@ -53,8 +53,8 @@ impl Readiness {
 
     /// After a try that failed so. Gives the error back if no other try is worth it.
     ///
-    /// [`Unready`](After::Unready): nothing was there, and whatever comes from now on comes with an edge. [Wait](Self::poll)
-    /// before the next try.
+    /// [`Unready`](After::Unready): nothing was there, and whatever comes from now on comes with an edge.
+    /// [Wait](Self::poll) before the next try.
     #[cold]
     pub fn after(&self, error: io::Error) -> io::Result<After> {
         match error.kind() {
@@ -92,8 +92,8 @@ impl Readiness {
         Poll::Ready(came.map(|came| self.note(came)))
     }
 
-    /// What came is a reason to try, whatever it is: errors and hang-ups show when the socket is used. A ring tells who waits
-    /// for room of the peer's end, too, which makes none; that is one try in vain.
+    /// What came is a reason to try, whatever it is: errors and hang-ups show when the socket is used. A ring tells who
+    /// waits for room of the peer's end, too, which makes none; that is one try in vain.
     #[inline]
     fn note(&self, came: Interest) {
         let came = came.bits();
@@ -129,9 +129,9 @@ fn is_no_news(error: &io::Error) -> bool {
 
 const URGENT: Interest = Interest::from_bits(PollFlags::PRI.bits());
 
-/// No socket is ever ready for this, but a wake by new bytes says so, as it says [`URGENT`]: it tells what may be there. A ring
-/// hands that on if there was just one wake, and looks for itself otherwise. Urgent data makes wakes of its own, so where it is
-/// hidden by one this bit is missing, or there are several edges.
+/// No socket is ever ready for this, but a wake by new bytes says so, as it says [`URGENT`]: it tells what may be
+/// there. A ring hands that on if there was just one wake, and looks for itself otherwise. Urgent data makes wakes of
+/// its own, so where it is hidden by one this bit is missing, or there are several edges.
 const OF_WAKE: Interest = Interest::from_bits(PollFlags::RDBAND.bits());
 
 const NOT_BYTES: u16 = PollFlags::ERR.union(PollFlags::HUP).union(PollFlags::RDHUP).bits() | Interest::SEVERAL.bits();

@@ -8,7 +8,8 @@ use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The kernel says at once that there is no descriptor, connection or not, and whoever asks again in a loop takes a core.
+/// The kernel says at once that there is no descriptor, connection or not, and whoever asks again in a loop takes a
+/// core.
 /// Catches: an accept that does not pause after EMFILE; a pause that nobody ends.
 #[runtime::test(driver = auto)]
 async fn a_server_without_descriptors_rests_and_goes_on_when_it_has_some() {

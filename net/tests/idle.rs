@@ -22,8 +22,9 @@ const WAKEUPS_MAX: u64 = 16;
 const ENTERS_MAX: u64 = 6;
 const CPU_MAX: Duration = Duration::from_millis(10);
 
-/// Catches: a driver that looks around on a timer of its own; a wait for a connection that ends by itself and is asked for
-/// again; a thread of the pool that polls for work; a lent read that takes its buffer before there is something to read.
+/// Catches: a driver that looks around on a timer of its own; a wait for a connection that ends by itself and is asked
+/// for again; a thread of the pool that polls for work; a lent read that takes its buffer before there is something to
+/// read.
 #[test]
 fn connections_listeners_timers_and_threads_that_wait_cost_nothing() {
     for driver in [Driver::Ring, Driver::Fallback] {

@@ -5,7 +5,8 @@
 //!                         └─ queue full: a place in line, and the job stays with the task
 //! ```
 //!
-//! One [pool](pool) serves all cores of a runtime. It is also where the fallback driver sends what epoll cannot wait for.
+//! One [pool](pool) serves all cores of a runtime. It is also where the fallback driver sends what epoll cannot wait
+//! for.
 
 mod call;
 pub(crate) mod pool;
@@ -20,15 +21,17 @@ use crate::task::{self, JoinHandle};
 
 /// Runs `f` on a thread where it may block: a slow library, a long computation, a system call that has no async form.
 ///
-/// The threads are made on demand, up to the builder's limit (64 unless it says otherwise), and end after 10 seconds without
-/// work. Jobs begin in the order in which they came. When all threads are busy, jobs queue; when the queue holds its limit too
-/// (4,096), further jobs wait in their tasks until there is room, first come, first served. Nobody is blocked by that, and no job is refused.
-/// Jobs that wait *for one another* deadlock when there are more of them than threads: give such work threads of its own.
+/// The threads are made on demand, up to the builder's limit (64 unless it says otherwise), and end after 10 seconds
+/// without work. Jobs begin in the order in which they came. When all threads are busy, jobs queue; when the queue
+/// holds its limit too (4,096), further jobs wait in their tasks until there is room, first come, first served. Nobody
+/// is blocked by that, and no job is refused. Jobs that wait *for one another* deadlock when there are more of them
+/// than threads: give such work threads of its own.
 ///
 /// # Errors
 ///
-/// The handle says [`is_panic`](crate::JoinError::is_panic) if `f` panicked, and also if no thread at all could be started for it.
-/// It says [`is_cancelled`](crate::JoinError::is_cancelled) if it was aborted, or the runtime ended before `f` began.
+/// The handle says [`is_panic`](crate::JoinError::is_panic) if `f` panicked, and also if no thread at all could be
+/// started for it. It says [`is_cancelled`](crate::JoinError::is_cancelled) if it was aborted, or the runtime ended
+/// before `f` began.
 ///
 /// # Panics
 ///
@@ -36,9 +39,9 @@ use crate::task::{self, JoinHandle};
 ///
 /// # Cancel safety
 ///
-/// Dropping the handle detaches: `f` runs all the same. [`abort`](JoinHandle::abort) prevents an `f` that has not begun; one that
-/// runs cannot be stopped, and its result is dropped. When the runtime ends it drops what has not begun, waits a bounded
-/// time for what runs, and then leaves it behind.
+/// Dropping the handle detaches: `f` runs all the same. [`abort`](JoinHandle::abort) prevents an `f` that has not
+/// begun; one that runs cannot be stopped, and its result is dropped. When the runtime ends it drops what has not
+/// begun, waits a bounded time for what runs, and then leaves it behind.
 ///
 /// # io_uring
 ///

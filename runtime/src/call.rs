@@ -1,8 +1,8 @@
 //! What never waits, done at once by a plain system call: no SQE, no slot, no future.
 //!
 //! For some of these a ring is dearer (a shutdown through it costs twice as much), for others it has no op. And what
-//! can be tried without waiting (`try_recv`, `try_send`, `try_read`, `try_write`) goes straight to lent memory, which no op in
-//! flight ever points into. A simulated kernel answers the same requests.
+//! can be tried without waiting (`try_recv`, `try_send`, `try_read`, `try_write`) goes straight to lent memory, which
+//! no op in flight ever points into. A simulated kernel answers the same requests.
 
 use std::io;
 
@@ -18,8 +18,8 @@ use crate::op::socket::{
 };
 use crate::op::{Reply, Request};
 
-/// Whether this core's driver serves what only newer kernels' rings have. Nothing needs to be done where it does not: an
-/// [op](Feature::is_op) that a ring lacks is done by the blocking pool.
+/// Whether this core's driver serves what only newer kernels' rings have. Nothing needs to be done where it does not:
+/// an [op](Feature::is_op) that a ring lacks is done by the blocking pool.
 ///
 /// # Panics
 ///
@@ -69,9 +69,9 @@ pub fn pass(what: &str) -> io::Result<()> {
 
 /// What costs less on this core now, for something that need not wait.
 ///
-/// On a ring that is the [`Call`](Cheaper::Call) when the op would be alone: nothing else is queued for the kernel, and no
-/// other task is ready that would queue something. On the fallback it is [`AlwaysCall`](Cheaper::AlwaysCall); a simulated
-/// kernel leaves it to the seed.
+/// On a ring that is the [`Call`](Cheaper::Call) when the op would be alone: nothing else is queued for the kernel, and
+/// no other task is ready that would queue something. On the fallback it is [`AlwaysCall`](Cheaper::AlwaysCall); a
+/// simulated kernel leaves it to the seed.
 ///
 /// # Panics
 ///
@@ -97,8 +97,8 @@ fn now(mut request: Request<'_>) -> io::Result<Reply> {
     core::call(&mut request)
 }
 
-/// Spends one of the operations that a task may do inline in its turn. When they are spent a try answers WouldBlock without a
-/// number: the caller then yields, or waits through the driver, and others have their turn meanwhile.
+/// Spends one of the operations that a task may do inline in its turn. When they are spent a try answers WouldBlock
+/// without a number: the caller then yields, or waits through the driver, and others have their turn meanwhile.
 #[inline]
 fn try_now(mut request: Request<'_>) -> io::Result<Reply> {
     core::spend_on_call(&mut request).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
@@ -169,10 +169,11 @@ pub fn socketpair(kind: SocketType) -> io::Result<(Fd, Fd)> {
     socket_now(SocketRequest::Pair { kind })?.pair()
 }
 
-/// Makes a pipe: the end to read from, and the end to write to. `pipe2(2)`, close-on-exec; a plain system call, which never blocks.
+/// Makes a pipe: the end to read from, and the end to write to. `pipe2(2)`, close-on-exec; a plain system call, which
+/// never blocks.
 ///
-/// [`Read`](crate::op::file::Read) and [`Write`](crate::op::file::Write) at the [cursor](Position::Cursor) are what it is used with.
-/// It holds 64 KiB unless the system says otherwise.
+/// [`Read`](crate::op::file::Read) and [`Write`](crate::op::file::Write) at the [cursor](Position::Cursor) are what it
+/// is used with. It holds 64 KiB unless the system says otherwise.
 ///
 /// # Errors
 ///
@@ -348,8 +349,8 @@ pub fn set_option(fd: &SharedFd, option: SocketOption) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there (EAGAIN), and, without a number, when the task has had
-/// its share of this turn. Everything else is recv(2)'s.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there (EAGAIN), and, without a number, when the task has
+/// had its share of this turn. Everything else is recv(2)'s.
 ///
 /// # Panics
 ///
@@ -389,8 +390,8 @@ pub fn try_recv(fd: &SharedFd, buf: &mut [u8], flags: RecvFlags) -> io::Result<u
 ///
 /// # Errors
 ///
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room (EAGAIN), and, without a number, when the task has had
-/// its share of this turn. Everything else is send(2)'s.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room (EAGAIN), and, without a number, when the task has
+/// had its share of this turn. Everything else is send(2)'s.
 ///
 /// # Panics
 ///
@@ -493,16 +494,19 @@ pub fn try_read(fd: &SharedFd, buf: &mut [u8], position: Position) -> io::Result
     try_now(Request::File(FileRequest::Read { fd: fd.borrow(), buf, position, flags: ReadWriteFlags::NOWAIT }))?.count()
 }
 
-/// Writes what there is room for, without waiting, straight from `buf`: to a pipe, say. `pwritev2(2)` with `RWF_NOWAIT`.
+/// Writes what there is room for, without waiting, straight from `buf`: to a pipe, say. `pwritev2(2)` with
+/// `RWF_NOWAIT`.
 ///
-/// Returns how many bytes went out, and fewer than all is normal; up to 4096 (`PIPE_BUF`) go into a pipe whole or not at all.
+/// Returns how many bytes went out, and fewer than all is normal; up to 4096 (`PIPE_BUF`) go into a pipe whole or not
+/// at all.
 ///
 /// # Errors
 ///
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room (EAGAIN), and, without a number, when the task has had
-/// its share of this turn; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel cannot tell, as of terminals and of
-/// files on most file systems; [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. A pipe that
-/// nobody reads answers EPIPE; Rust programs ignore the SIGPIPE that comes with it. Everything else is pwritev2(2)'s.
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room (EAGAIN), and, without a number, when the task has
+/// had its share of this turn; [`Unsupported`](io::ErrorKind::Unsupported) where the kernel cannot tell, as of
+/// terminals and of files on most file systems; [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above
+/// `i64::MAX`. A pipe that nobody reads answers EPIPE; Rust programs ignore the SIGPIPE that comes with it. Everything
+/// else is pwritev2(2)'s.
 ///
 /// # Panics
 ///

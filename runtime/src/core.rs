@@ -1,9 +1,9 @@
-//! What one core owns: the ops in flight and their driver, the timers, the tasks; and the thread-local pointer to the core
-//! that runs now.
+//! What one core owns: the ops in flight and their driver, the timers, the tasks; and the thread-local pointer to the
+//! core that runs now.
 //!
-//! **Nothing foreign runs while the core's state is borrowed.** Wakers, `request`, `finish`, `abandon`, Drop and who hears
-//! what we tell are the user's code and may come back here at any depth. So each function below borrows, moves out what must happen, lets go,
-//! and then acts.
+//! **Nothing foreign runs while the core's state is borrowed.** Wakers, `request`, `finish`, `abandon`, Drop and who
+//! hears what we tell are the user's code and may come back here at any depth. So each function below borrows, moves
+//! out what must happen, lets go, and then acts.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -36,8 +36,8 @@ pub(crate) use self::ops::{Flight, Next};
 use self::ops::{Flights, Ops};
 
 thread_local! {
-    /// The core that runs on this thread now. Its owner is the `Runtime`: the end of a thread frees nothing here, so there is
-    /// no Drop, which every access would have to ask whether it has been.
+    /// The core that runs on this thread now. Its owner is the `Runtime`: the end of a thread frees nothing here, so
+    /// there is no Drop, which every access would have to ask whether it has been.
     static CURRENT: RefCell<ManuallyDrop<Option<Rc<Core>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -332,8 +332,8 @@ pub(crate) fn offers(feature: Feature) -> bool {
     with(|core| core.ops.flights.borrow().driver.offers(feature))
 }
 
-/// Whether plain system calls reach the kernel that this core's program runs on. A simulated one lists `what` it was to be
-/// passed by with.
+/// Whether plain system calls reach the kernel that this core's program runs on. A simulated one lists `what` it was to
+/// be passed by with.
 pub(crate) fn may_pass(what: &str) -> bool {
     with(|core| match &core.ops.flights.borrow().driver {
         Driver::Ring(_) | Driver::Fallback(_) | Driver::Ended => true,

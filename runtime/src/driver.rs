@@ -1,15 +1,15 @@
 //! Drivers: who services requests.
 //!
-//! The promise of all three is the kernel's own: **memory stays put until you answer**. So dropping, orphaning, cancelling
-//! and shutting down are written once, above this line.
+//! The promise of all three is the kernel's own: **memory stays put until you answer**. So dropping, orphaning,
+//! cancelling and shutting down are written once, above this line.
 //!
 //! - [`Driver::start`] takes a request. It makes no system call and cannot fail: what goes wrong is an answer.
 //! - [`Driver::cancel`] asks for an early answer. It may come too late; there is exactly one last answer all the same.
 //! - [`Driver::wait`] hands over what was answered, and waits for more if it may.
 //! - [`Driver::call`] does at once what never waits, without a key.
 //!
-//! A driver never matches on a request: it asks it for its `sqe()`, its `call()`, its `way()`. The simulated kernel is the
-//! exception, since it *is* a kernel.
+//! A driver never matches on a request: it asks it for its `sqe()`, its `call()`, its `way()`. The simulated kernel is
+//! the exception, since it *is* a kernel.
 
 use std::io;
 use std::time::Instant;
@@ -43,8 +43,8 @@ pub enum Cheaper {
     Op,
     /// A plain call, such as [`try_send`](crate::call::try_send), for now: the op would be alone.
     Call,
-    /// A plain call, at all times: this driver makes each op that may wait by one, once its descriptor is ready. Who waits by
-    /// [`PollMany`](crate::op::ready::PollMany) and makes the call by himself spares an op.
+    /// A plain call, at all times: this driver makes each op that may wait by one, once its descriptor is ready. Who
+    /// waits by [`PollMany`](crate::op::ready::PollMany) and makes the call by himself spares an op.
     AlwaysCall,
 }
 
@@ -74,7 +74,8 @@ pub(crate) struct Counters {
 
 impl Driver {
     /// Takes a request. Whether so much is queued now that the kernel should hear of it before more tasks run.
-    // Where an op starts, the compiler knows its kind of request: inlined, one arm is left of each match down to the SQE.
+    // Where an op starts, the compiler knows its kind of request: inlined, one arm is left of each match down to the
+    // SQE.
     #[inline(always)]
     pub fn start(&mut self, key: Key, loan: Loan) -> bool {
         // Not one of four: the one that matters is asked for first.
@@ -155,8 +156,8 @@ impl Driver {
         }
     }
 
-    /// Whether an op costs less, or a plain system call; `is_alone`: no other task is ready. An entry beside others is cheap,
-    /// since they share an enter; one alone is not. Without a ring each is a call anyway.
+    /// Whether an op costs less, or a plain system call; `is_alone`: no other task is ready. An entry beside others is
+    /// cheap, since they share an enter; one alone is not. Without a ring each is a call anyway.
     #[inline]
     pub fn cheaper(&mut self, is_alone: bool) -> Cheaper {
         match self {

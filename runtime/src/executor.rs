@@ -52,8 +52,8 @@ pub(crate) fn block_on<F: Future>(core: &Rc<Core>, future: F) -> F::Output {
     }
 }
 
-/// The same for all cores of a simulated world, which take turns on this thread, as the world's seed says. `future` is the
-/// first one's.
+/// The same for all cores of a simulated world, which take turns on this thread, as the world's seed says. `future` is
+/// the first one's.
 ///
 /// # Panics
 ///
@@ -97,7 +97,8 @@ fn run_turn<T>(core: &Core, polls_max: u32, root: &mut dyn FnMut() -> Poll<T>) -
     output
 }
 
-/// The time since some moment, a few milliseconds behind: it costs a fifth of what [`Instant::now`](std::time::Instant::now) does.
+/// The time since some moment, a few milliseconds behind: it costs a fifth of what
+/// [`Instant::now`](std::time::Instant::now) does.
 #[inline]
 fn coarse_now() -> Duration {
     let now = rustix::time::clock_gettime(ClockId::MonotonicCoarse);

@@ -1,12 +1,14 @@
 //! Whether this process is still the one that built the runtime, or a forked child of it. [unsafe]
 //!
-//! A child that fork(2) makes has a copy of the memory and of one thread; the ring and the epoll are the parent's. What the
-//! child asked for there would be asked in the parent's name, and its answers would come to the parent. So a runtime stands
-//! still in a child: nothing is started or cancelled, waiting fails with [`IN_A_CHILD`], dropping leaks all but the place on
-//! the thread. Tasks there are not run and not dropped: they are the parent's, and what they do they do once.
+//! A child that fork(2) makes has a copy of the memory and of one thread; the ring and the epoll are the parent's. What
+//! the child asked for there would be asked in the parent's name, and its answers would come to the parent. So a
+//! runtime stands still in a child: nothing is started or cancelled, waiting fails with [`IN_A_CHILD`], dropping leaks
+//! all but the place on the thread. Tasks there are not run and not dropped: they are the parent's, and what they do
+//! they do once.
 //!
-//! The kernel itself tells, for the price of a load: it empties a page in every child (`MADV_WIPEONFORK`, 4.14). A child that
-//! shares the parent's memory (vfork(2), and so `std::process::Command`) is not one of these, and does nothing but exec.
+//! The kernel itself tells, for the price of a load: it empties a page in every child (`MADV_WIPEONFORK`, 4.14). A
+//! child that shares the parent's memory (vfork(2), and so `std::process::Command`) is not one of these, and does
+//! nothing but exec.
 
 #![allow(unsafe_code)]
 
@@ -29,14 +31,16 @@ const HERE: u8 = 1;
 /// The page of this process, or of an ancestor's.
 static PAGE: AtomicPtr<AtomicU8> = AtomicPtr::new(ptr::null_mut());
 
-/// For kernels that empty no page: nobody is a child then, and a ring's memory, which no child has, ends one that uses it.
+/// For kernels that empty no page: nobody is a child then, and a ring's memory, which no child has, ends one that uses
+/// it.
 static EVERYWHERE: AtomicU8 = AtomicU8::new(HERE);
 
 impl Origin {
     /// This process. The first call in each maps a page, which stays.
     pub fn here() -> Origin {
         let known = PAGE.load(Ordering::Acquire);
-        // SAFETY: a reference wants an atomic that lives as long: `PAGE` is null or one that `map` has made, which stays.
+        // SAFETY: a reference wants an atomic that lives as long: `PAGE` is null or one that `map` has made, which
+        // stays.
         if let Some(page) = unsafe { known.as_ref() }
             && page.load(Ordering::Relaxed) == HERE
         {
@@ -73,8 +77,8 @@ fn map() -> Option<&'static AtomicU8> {
         let _stays = unsafe { munmap(start, len) };
         return None;
     }
-    // SAFETY: a reference wants memory that is aligned, initialised and stays: a page is all of it, empty at first, and is
-    // never unmapped. Only the kernel writes besides, in a child, where nobody else runs.
+    // SAFETY: a reference wants memory that is aligned, initialised and stays: a page is all of it, empty at first, and
+    // is never unmapped. Only the kernel writes besides, in a child, where nobody else runs.
     let page = unsafe { &*start.cast::<AtomicU8>() };
     page.store(HERE, Ordering::Relaxed);
     Some(page)

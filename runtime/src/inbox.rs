@@ -124,8 +124,8 @@ impl Inbox {
     fn interrupt(&self) {
         // Pairs with the fence in `prepare_to_park`.
         fence(Ordering::SeqCst);
-        // The load spares the common case, a core that is awake, a second locked instruction. Only who finds `true` writes:
-        // a late `false` must not stand beside the core's next `true`.
+        // The load spares the common case, a core that is awake, a second locked instruction. Only who finds `true`
+        // writes: a late `false` must not stand beside the core's next `true`.
         let taken = self.sleeping.load(Ordering::Relaxed)
             && self.sleeping.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if taken {

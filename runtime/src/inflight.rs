@@ -264,8 +264,8 @@ impl<T: StreamOp> Replies<T> {
     /// The next reply. The first call starts the op.
     ///
     /// When more than 64 items are unread the op is cancelled; what it has brought is there to be taken, and then the
-    /// end. Edges (of [`PollMany`](crate::op::ready::PollMany)) that nobody has taken are one item, and more than 16 stop
-    /// it.
+    /// end. Edges (of [`PollMany`](crate::op::ready::PollMany)) that nobody has taken are one item, and more than 16
+    /// stop it.
     ///
     /// # Panics
     ///

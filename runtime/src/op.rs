@@ -193,7 +193,8 @@ pub trait StreamOp: Op {
 pub enum OnDrop {
     /// The kernel is asked to stop; it may have been faster.
     Cancel,
-    /// It runs to its end, since half of it done would be worse. The end of the runtime leaves it half a second for that.
+    /// It runs to its end, since half of it done would be worse. The end of the runtime leaves it half a second for
+    /// that.
     Finish,
 }
 

@@ -11,7 +11,8 @@ use crate::driver::setup::{self, Feature, Features};
 use crate::inbox::Inbox;
 use crate::runtime::{Builder, overrides};
 
-/// What [`probe`] found. Printed, it is a report, a line for each thing found; [`cures`](Probe::cures) are what may help.
+/// What [`probe`] found. Printed, it is a report, a line for each thing found; [`cures`](Probe::cures) are what may
+/// help.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Probe {
@@ -41,10 +42,11 @@ pub struct Probe {
     pub environment: Vec<(String, String)>,
 }
 
-/// Looks at what this machine offers, by trying: sets a ring up as a runtime does, sends a NOP through it, and closes it
-/// again.
+/// Looks at what this machine offers, by trying: sets a ring up as a runtime does, sends a NOP through it, and closes
+/// it again.
 ///
-/// Needs no runtime, and leaves none behind. The environment changes nothing here; the report tells what it would change.
+/// Needs no runtime, and leaves none behind. The environment changes nothing here; the report tells what it would
+/// change.
 ///
 /// # Examples
 ///

@@ -44,8 +44,8 @@ const CORES_MAX: usize = 1024;
 
 /// How a runtime is built.
 ///
-/// The environment overrides what the program says, so that whoever runs it has the last word, and a whole test suite can
-/// run on a tiny ring or on the fallback: `GIMMAL_DRIVER` (`auto`, `ring`, `fallback`), `GIMMAL_ENTRIES`,
+/// The environment overrides what the program says, so that whoever runs it has the last word, and a whole test suite
+/// can run on a tiny ring or on the fallback: `GIMMAL_DRIVER` (`auto`, `ring`, `fallback`), `GIMMAL_ENTRIES`,
 /// `GIMMAL_CQ_ENTRIES`, `GIMMAL_BUFFERS`, `GIMMAL_WITHOUT` (names of [features](Feature), between commas). A simulated
 /// kernel stays one.
 ///
@@ -81,8 +81,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The defaults: the driver is chosen by what is there; SQ 256, CQ 4096 (84 KiB of lockable memory a core); 64 buffers;
-    /// a blocking pool of 64 threads and 4096 queued jobs.
+    /// The defaults: the driver is chosen by what is there; SQ 256, CQ 4096 (84 KiB of lockable memory a core); 64
+    /// buffers; a blocking pool of 64 threads and 4096 queued jobs.
     pub fn new() -> Builder {
         Builder {
             choice: Choice::Auto,
@@ -128,8 +128,9 @@ impl Builder {
         self
     }
 
-    /// How many cores there are, 1 to 1024: one on the thread that builds the runtime, each other one on a thread of its own,
-    /// with its own driver. All share the blocking pool. `std::thread::available_parallelism` tells how many are of use.
+    /// How many cores there are, 1 to 1024: one on the thread that builds the runtime, each other one on a thread of
+    /// its own, with its own driver. All share the blocking pool. `std::thread::available_parallelism` tells how many
+    /// are of use.
     ///
     /// Under [`simulated`](Builder::simulated) all take turns on the one thread, in an order that the seed decides.
     ///
@@ -411,21 +412,23 @@ impl Plot {
 
 /// A runtime: one core on the thread that built it, and [others](Builder::cores) on threads of their own.
 ///
-/// Dropping it drops every task's future on its own core, cancels what is in flight and waits for the last replies, for up
-/// to a second, on all cores at the same time. What is to be [finished](crate::op::OnDrop::Finish), such as a write whose
-/// future was dropped, has half of that before it is cancelled, too. What a device still holds at the end is leaked, never
-/// freed, and named in a warning. A core whose task does not yield, and a thread of the blocking pool whose job does not
-/// return, have a fifth of a second more; then they are left behind, and named too. A runtime that is forgotten leaks.
+/// Dropping it drops every task's future on its own core, cancels what is in flight and waits for the last replies, for
+/// up to a second, on all cores at the same time. What is to be [finished](crate::op::OnDrop::Finish), such as a write
+/// whose future was dropped, has half of that before it is cancelled, too. What a device still holds at the end is
+/// leaked, never freed, and named in a warning. A core whose task does not yield, and a thread of the blocking pool
+/// whose job does not return, have a fifth of a second more; then they are left behind, and named too. A runtime that
+/// is forgotten leaks.
 ///
 /// # Fork
 ///
-/// A program that [`Command`](std::process::Command) starts inherits no descriptor of the runtime, nor of `fs` and `net`: all are
-/// close-on-exec.
+/// A program that [`Command`](std::process::Command) starts inherits no descriptor of the runtime, nor of `fs` and
+/// `net`: all are close-on-exec.
 ///
-/// A child that fork(2) makes of a process with a runtime has a copy of its memory, and no runtime: ring, epoll and threads are the
-/// parent's, who notices nothing. `block_on` there panics, one that the child was forked in too as soon as its task lets go, and no
-/// other task runs. Dropping the runtime leaks it: no task's future is dropped a second time, nothing is waited for. Then the child
-/// may build another. (Kernels before 4.14 do not tell a child: there it gets a segmentation fault at its first op.)
+/// A child that fork(2) makes of a process with a runtime has a copy of its memory, and no runtime: ring, epoll and
+/// threads are the parent's, who notices nothing. `block_on` there panics, one that the child was forked in too as soon
+/// as its task lets go, and no other task runs. Dropping the runtime leaks it: no task's future is dropped a second
+/// time, nothing is waited for. Then the child may build another. (Kernels before 4.14 do not tell a child: there it
+/// gets a segmentation fault at its first op.)
 #[must_use = "a runtime does nothing until `block_on`"]
 pub struct Runtime {
     /// Those on this thread, the first of all included: one, or all of a simulated world.

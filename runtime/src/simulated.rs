@@ -1,8 +1,8 @@
 //! A kernel in memory, to test programs on: every order of events and every fault, replayable from one number.
 //!
-//! [`Builder::simulated`](crate::Builder::simulated) builds a runtime on it, and `#[runtime::test(driver = simulated, seeds = 1000)]`
-//! runs a test with many seeds. Within, [`world`] is the handle to the other side: connect to the program under test, send,
-//! cut the network or the power, look at files and descriptors.
+//! [`Builder::simulated`](crate::Builder::simulated) builds a runtime on it, and `#[runtime::test(driver = simulated,
+//! seeds = 1000)]` runs a test with many seeds. Within, [`world`] is the handle to the other side: connect to the
+//! program under test, send, cut the network or the power, look at files and descriptors.
 //!
 #![doc = include_str!("simulated/guide.md")]
 

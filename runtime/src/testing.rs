@@ -57,9 +57,9 @@ pub fn builder(driver: Driver) -> Builder {
     }
 }
 
-/// Whether `test` can run on `driver`. Where io_uring is denied or missing, a test for the ring cannot, and that is told on
-/// standard error, past the harness, which shows nothing of what succeeds. A ring that cannot be made for want of memory or
-/// descriptors is no reason to skip a test.
+/// Whether `test` can run on `driver`. Where io_uring is denied or missing, a test for the ring cannot, and that is
+/// told on standard error, past the harness, which shows nothing of what succeeds. A ring that cannot be made for want
+/// of memory or descriptors is no reason to skip a test.
 #[must_use]
 pub fn is_here(driver: Driver, test: &str) -> bool {
     if driver != Driver::Ring {
@@ -73,7 +73,8 @@ pub fn is_here(driver: Driver, test: &str) -> bool {
     false
 }
 
-/// Tells on standard error what a test leaves out here, and why: past the harness, which shows nothing of what succeeds.
+/// Tells on standard error what a test leaves out here, and why: past the harness, which shows nothing of what
+/// succeeds.
 ///
 /// # Examples
 ///
@@ -108,13 +109,14 @@ impl<T: Termination> Termination for Outcome<T> {
     }
 }
 
-/// Runs a test. On the simulated driver it runs once a seed, from 0 up, and stops at the first that fails. The environment
-/// variable `GIMMAL_SEED` replays one, `GIMMAL_SEEDS` takes others: so many of them, or a range such as `1000..6000`. A test
-/// for the ring is [skipped](is_here) where there is none.
+/// Runs a test. On the simulated driver it runs once a seed, from 0 up, and stops at the first that fails. The
+/// environment variable `GIMMAL_SEED` replays one, `GIMMAL_SEEDS` takes others: so many of them, or a range such as
+/// `1000..6000`. A test for the ring is [skipped](is_here) where there is none.
 ///
 /// # Panics
 ///
-/// If the body does; if there is no runtime to run it; if the watchdog barks; if the environment names seeds that are none.
+/// If the body does; if there is no runtime to run it; if the watchdog barks; if the environment names seeds that are
+/// none.
 pub fn run<T, F, Fut>(plan: Plan, body: F) -> Outcome<T>
 where
     F: Fn() -> Fut,

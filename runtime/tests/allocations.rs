@@ -117,7 +117,8 @@ fn run(driver: Driver) -> Vec<(&'static str, f64)> {
     measured
 }
 
-/// Catches: cells of ops that are not used again; a task or a timer that is boxed; a `Waker` that is cloned into an `Arc`.
+/// Catches: cells of ops that are not used again; a task or a timer that is boxed; a `Waker` that is cloned into an
+/// `Arc`.
 #[test]
 fn a_warm_ring_allocates_nothing() {
     for (what, allocations) in run(Driver::Ring) {

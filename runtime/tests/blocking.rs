@@ -145,7 +145,8 @@ fn the_end_of_the_runtime_cancels_what_has_not_begun() {
     });
 }
 
-/// Opens of a FIFO wait, inside the kernel, for who opens its other end. Each takes a thread: the kernel's for a ring, or the pool's.
+/// Opens of a FIFO wait, inside the kernel, for who opens its other end. Each takes a thread: the kernel's for a ring,
+/// or the pool's.
 ///
 /// Catches: a ring whose kernel threads have the kernel's own bound (on machines of up to 15 processors), or none.
 #[test]

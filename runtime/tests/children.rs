@@ -27,7 +27,8 @@ use runtime::{Runtime, metrics, spawn, spawn_blocking, spawn_on, submit, yield_n
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-/// Runs `case` in a process of its own, which has no other threads than it makes, on each driver that asks the real kernel.
+/// Runs `case` in a process of its own, which has no other threads than it makes, on each driver that asks the real
+/// kernel.
 fn on_each(test: &str, case: fn(Driver)) {
     for driver in [Driver::Ring, Driver::Fallback] {
         if is_here(driver, test) {
@@ -79,9 +80,9 @@ impl Drop for CountsDrops {
     }
 }
 
-/// Catches: an op or a cancel of the child's that goes to the parent's ring, an op that goes to its epoll, a wait on either; a child
-/// that runs the parent's other tasks, after the first future's turn or after a task's, or drops them at the end; one that can
-/// have no runtime of its own.
+/// Catches: an op or a cancel of the child's that goes to the parent's ring, an op that goes to its epoll, a wait on
+/// either; a child that runs the parent's other tasks, after the first future's turn or after a task's, or drops them
+/// at the end; one that can have no runtime of its own.
 #[test]
 fn a_forked_child_leaves_the_runtime_to_its_parent_and_may_build_another() {
     let test = "a_forked_child_leaves_the_runtime_to_its_parent_and_may_build_another";
@@ -116,7 +117,8 @@ fn fork_within_block_on(driver: Driver, by_a_task: bool) {
     exit(if checked.is_ok() { 0 } else { 1 });
 }
 
-/// Forks with ops in flight and tasks that wait for their turn. The parent sees the child end, and all its own work done.
+/// Forks with ops in flight and tasks that wait for their turn. The parent sees the child end, and all its own work
+/// done.
 async fn fork_with_work_about(dropped: Rc<Cell<u32>>, run: Rc<Cell<u32>>) {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let (empty, _open) = pipe_with(PipeFlags::CLOEXEC).unwrap();

@@ -1,4 +1,5 @@
-//! When descriptors run out between the first core and the last. A program of its own: the limit is the whole process's.
+//! When descriptors run out between the first core and the last. A program of its own: the limit is the whole
+//! process's.
 
 #[path = "common/process.rs"]
 mod process;
@@ -24,8 +25,8 @@ fn set_limit(current: Option<u64>) {
 
 /// From none at all to enough for all: at some number the first core fits and another does not.
 ///
-/// Catches: a core that takes another driver than the first one got; a start that leaves its threads or rings behind; an
-/// error that does not say which core it was.
+/// Catches: a core that takes another driver than the first one got; a start that leaves its threads or rings behind;
+/// an error that does not say which core it was.
 #[test]
 fn when_one_core_cannot_start_none_does_and_the_error_names_it() {
     let _alone = process::alone();

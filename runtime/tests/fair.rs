@@ -30,8 +30,8 @@ fn busy() -> Vec<JoinHandle<()>> {
     vec![spawn(yields), spawn(asks)]
 }
 
-/// Catches: a task that yields and goes to the front of the queue; a core that looks at timers, at its driver or at its mail only
-/// when nobody is ready.
+/// Catches: a task that yields and goes to the front of the queue; a core that looks at timers, at its driver or at its
+/// mail only when nobody is ready.
 #[test]
 fn who_is_always_ready_holds_up_no_timer_no_socket_and_no_other_thread() {
     for driver in [Driver::Ring, Driver::Fallback] {

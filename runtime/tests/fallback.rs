@@ -1,5 +1,5 @@
-//! The fallback driver from outside: what it does to descriptors that are not its own, and at limits that a whole process
-//! shares, which are met in a process of their own.
+//! The fallback driver from outside: what it does to descriptors that are not its own, and at limits that a whole
+//! process shares, which are met in a process of their own.
 
 #[path = "common/child.rs"]
 mod child;
@@ -30,8 +30,8 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-/// Whoever else has the same open file would find it changed: a shell its terminal, a parent its pipe, another thread its
-/// socket. So not at the end, and not for a moment either: the kernel ends this child at the first try.
+/// Whoever else has the same open file would find it changed: a shell its terminal, a parent its pipe, another thread
+/// its socket. So not at the end, and not for a moment either: the kernel ends this child at the first try.
 ///
 /// Catches: `O_NONBLOCK` set while an op waits, or while a connect is begun, and taken back afterwards.
 #[test]

@@ -33,8 +33,8 @@ const HITS: u64 = 2_000;
 
 /// In a process of its own: signals are for all its threads.
 ///
-/// Catches: EINTR that is an error of the ring's enter or of epoll_wait(2) (while waiting, or at the end), or of an open on the
-/// pool; a sleep that ends with a signal.
+/// Catches: EINTR that is an error of the ring's enter or of epoll_wait(2) (while waiting, or at the end), or of an
+/// open on the pool; a sleep that ends with a signal.
 #[test]
 fn a_storm_of_signals_costs_time_and_nothing_else() {
     for driver in [Driver::Ring, Driver::Fallback] {

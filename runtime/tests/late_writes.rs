@@ -86,8 +86,8 @@ fn a_disk_that_is_late_never_writes_to_memory_that_a_ring_gave_back() {
     bounded::within(Duration::from_secs(300), "late writes by a ring", || end_runtimes_while_reading(Driver::Ring));
 }
 
-/// Catches: a request that is answered while a thread of the pool still services it; an end that sleeps for its whole second,
-/// since the threads do not know that it sleeps.
+/// Catches: a request that is answered while a thread of the pool still services it; an end that sleeps for its whole
+/// second, since the threads do not know that it sleeps.
 #[test]
 fn a_disk_that_is_late_never_writes_to_memory_that_the_fallback_gave_back() {
     bounded::within(Duration::from_secs(300), "late writes by threads", || {

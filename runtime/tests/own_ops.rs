@@ -1,4 +1,5 @@
-//! Ops that a user writes, of the requests that are public: whatever they do, nobody else's descriptor or memory suffers.
+//! Ops that a user writes, of the requests that are public: whatever they do, nobody else's descriptor or memory
+//! suffers.
 
 use std::fs::File;
 use std::future::Future;
@@ -93,8 +94,8 @@ impl Op for Holds {
 fn waker_that_cannot_be_cloned() -> Waker {
     const TABLE: RawWakerVTable = RawWakerVTable::new(|_| panic!("no clones"), |_| {}, |_| {}, |_| {});
     #[expect(unsafe_code, reason = "there is no other way to a waker whose clone panics")]
-    // SAFETY: `new` wants the table's functions to keep the contract of wakers: they touch nothing, and one panics, which is
-    // allowed.
+    // SAFETY: `new` wants the table's functions to keep the contract of wakers: they touch nothing, and one panics,
+    // which is allowed.
     unsafe {
         Waker::new(std::ptr::null(), &TABLE)
     }

@@ -114,8 +114,8 @@ impl Drop for Tells {
     }
 }
 
-/// A write into a full pipe, which was started and dropped, is in flight when the runtime ends, and room comes after its tasks
-/// have gone. If no room comes the end is bounded all the same.
+/// A write into a full pipe, which was started and dropped, is in flight when the runtime ends, and room comes after
+/// its tasks have gone. If no room comes the end is bounded all the same.
 ///
 /// Catches: an end that cancels at once what is to be finished, or never.
 #[test]
@@ -185,8 +185,8 @@ fn what_is_to_be_finished_is_finished_in_every_schedule() {
     }
 }
 
-/// Opening a FIFO waits for who opens its other end, inside the kernel: a ring's worker can be called back from there, a
-/// thread cannot. It is left behind then, with what it may still touch.
+/// Opening a FIFO waits for who opens its other end, inside the kernel: a ring's worker can be called back from there,
+/// a thread cannot. It is left behind then, with what it may still touch.
 ///
 /// Catches: a pool whose end waits for its last job without a bound, or for another second.
 #[test]
@@ -235,7 +235,8 @@ fn is_opening(driver: Driver) -> bool {
     tasks.any(|task| fs::read_to_string(task.path().join("stat")).is_ok_and(waits))
 }
 
-/// Catches: an eventfd, ring or epoll that a runtime leaves open; a task that keeps its runtime alive through its waker.
+/// Catches: an eventfd, ring or epoll that a runtime leaves open; a task that keeps its runtime alive through its
+/// waker.
 #[test]
 fn a_thousand_runtimes_leave_no_descriptor_and_no_thread() {
     on_each("a thousand runtimes", |builder| {
@@ -415,7 +416,8 @@ impl Drop for Counted {
     }
 }
 
-/// Catches: tasks that are dropped when their core is no longer the thread's; a task spawned meanwhile that is forgotten.
+/// Catches: tasks that are dropped when their core is no longer the thread's; a task spawned meanwhile that is
+/// forgotten.
 #[test]
 fn tasks_that_are_dropped_at_the_end_may_spawn_sleep_open_and_wake() {
     on_each("busy drops", |builder| {

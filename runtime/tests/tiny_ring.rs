@@ -1,5 +1,5 @@
-//! A full submission queue and a full completion queue are ordinary states: nothing is lost by them, and nothing waits for
-//! ever.
+//! A full submission queue and a full completion queue are ordinary states: nothing is lost by them, and nothing waits
+//! for ever.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -218,7 +218,8 @@ impl Op for Chain {
 }
 
 /// An op that nobody waits for may ask for the next, from within the core's own wait.
-/// Catches: an `abandon` that runs while the core is borrowed; a wait that parks with entries that the kernel never saw.
+/// Catches: an `abandon` that runs while the core is borrowed; a wait that parks with entries that the kernel never
+/// saw.
 #[test]
 fn what_an_abandoned_op_asks_for_reaches_the_kernel() {
     if !is_here(Driver::Ring, "a tiny ring") {

@@ -16,8 +16,8 @@ use runtime::testing::{Driver, builder, is_here};
 
 const SENDERS: usize = 4;
 
-/// A sender waits until its last wake has been seen before it goes on, after so many: the core parks in between, and a wake
-/// that is lost stops all of them.
+/// A sender waits until its last wake has been seen before it goes on, after so many: the core parks in between, and a
+/// wake that is lost stops all of them.
 const A_BURST: u64 = 100;
 
 /// What the senders have sent, and what the task has seen of it.

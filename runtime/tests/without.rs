@@ -1,5 +1,5 @@
-//! What newer kernels' rings have is done without where it is missing: each such feature is hidden in turn, and all at once.
-//! An op that is missing is done by the blocking pool, and whoever asks for it cannot tell.
+//! What newer kernels' rings have is done without where it is missing: each such feature is hidden in turn, and all at
+//! once. An op that is missing is done by the blocking pool, and whoever asks for it cannot tell.
 
 #[path = "common/bounded.rs"]
 mod bounded;
@@ -31,7 +31,8 @@ use rustix::net::{RecvFlags, SendFlags};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Catches: `without` that hides nothing; a feature that is used without looking; a ring that needs one of them to start.
+/// Catches: `without` that hides nothing; a feature that is used without looking; a ring that needs one of them to
+/// start.
 #[test]
 fn whichever_feature_is_hidden_a_ring_does_the_same() {
     if !is_here(Driver::Ring, "a ring with features hidden") {
@@ -45,7 +46,8 @@ fn whichever_feature_is_hidden_a_ring_does_the_same() {
     }
 }
 
-/// Catches: a variable that is not read, or only to its first comma; a name that is mistyped and so hides nothing, unheard.
+/// Catches: a variable that is not read, or only to its first comma; a name that is mistyped and so hides nothing,
+/// unheard.
 #[test]
 fn the_environment_hides_features_by_their_names() {
     const TEST: &str = "the_environment_hides_features_by_their_names";
@@ -74,8 +76,8 @@ fn the_environment_hides_features_by_their_names() {
     }
 }
 
-/// What a runtime makes of files, sockets, time, threads and tasks without some features, as far as everybody must see the
-/// same.
+/// What a runtime makes of files, sockets, time, threads and tasks without some features, as far as everybody must see
+/// the same.
 fn story(hidden: &[Feature]) -> Vec<String> {
     let hidden = hidden.to_vec();
     bounded::within(LIMIT, "a ring with features hidden", move || {
@@ -130,8 +132,8 @@ async fn echo() -> (usize, Vec<u8>) {
     (sent, answer.to_vec())
 }
 
-/// Runs `test` for each op that a ring may lack, on a ring that lacks it: with a builder whose pool has one thread and room for
-/// one job.
+/// Runs `test` for each op that a ring may lack, on a ring that lacks it: with a builder whose pool has one thread and
+/// room for one job.
 fn without_each(what: &'static str, test: fn(Builder, Lacking)) {
     if !is_here(Driver::Ring, what) {
         return;
@@ -190,8 +192,8 @@ async fn polled_once<F: Future + Unpin>(mut future: F) -> F {
     future
 }
 
-/// Catches: an op that reaches a ring without it; a pool whose answer nobody collects, or wakes nobody for; a line behind a full
-/// pool that is not looked at again.
+/// Catches: an op that reaches a ring without it; a pool whose answer nobody collects, or wakes nobody for; a line
+/// behind a full pool that is not looked at again.
 #[test]
 fn an_op_that_the_ring_lacks_is_done_by_a_thread() {
     without_each("an op that the ring lacks", |builder, op| {
@@ -232,7 +234,8 @@ fn one_that_is_dropped_runs_to_its_end() {
     });
 }
 
-/// Catches: a cancel that is sent to the kernel, which knows no such op; an answer «cancelled» for what is done all the same.
+/// Catches: a cancel that is sent to the kernel, which knows no such op; an answer «cancelled» for what is done all the
+/// same.
 #[test]
 fn one_whose_time_is_over_is_done_or_not_and_says_which() {
     without_each("an op that the ring lacks, with a deadline", |builder, op| {

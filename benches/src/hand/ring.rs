@@ -1,8 +1,8 @@
 //! Loops on the bare `io-uring` crate. `[unsafe]`
 //!
-//! Best effort, on the same kind of ops and descriptors as ours: `SINGLE_ISSUER | DEFER_TASKRUN`, the ring entered by its
-//! registered number, all that is ready submitted and the next completion awaited in one enter a turn. State is indexed by
-//! `user_data`; nothing is allocated, counted or looked up.
+//! Best effort, on the same kind of ops and descriptors as ours: `SINGLE_ISSUER | DEFER_TASKRUN`, the ring entered by
+//! its registered number, all that is ready submitted and the next completion awaited in one enter a turn. State is
+//! indexed by `user_data`; nothing is allocated, counted or looked up.
 
 #![allow(unsafe_code)]
 
@@ -53,18 +53,18 @@ pub fn reads(file: &File, pages: u64, ops: u64, in_flight: u64) -> io::Result<Du
         let read = opcode::Read::new(types::Fd(file.as_raw_fd()), buf.as_mut_ptr(), buf.len() as u32);
         Some(read.offset(started % pages * buf.len() as u64).build())
     };
-    // SAFETY: `run` wants what entries point to valid until they complete, and it returns when all have. The buffers live
-    // longer, none is moved, and each is part of one read at a time: that of its index.
+    // SAFETY: `run` wants what entries point to valid until they complete, and it returns when all have. The buffers
+    // live longer, none is moved, and each is part of one read at a time: that of its index.
     unsafe { run(in_flight, ops, &mut next) }
 }
 
-/// Keeps `in_flight` entries on their way until `ops` have completed. `next` gets an index, and what the entry before under
-/// that index came to; it gives the next entry, or none if there are no more.
+/// Keeps `in_flight` entries on their way until `ops` have completed. `next` gets an index, and what the entry before
+/// under that index came to; it gives the next entry, or none if there are no more.
 ///
 /// # Safety
 ///
-/// What an entry points to stays valid until it has completed. All have when this returns, unless it fails; then the ring has
-/// failed, and the program ends.
+/// What an entry points to stays valid until it has completed. All have when this returns, unless it fails; then the
+/// ring has failed, and the program ends.
 unsafe fn run(in_flight: u64, ops: u64, next: &mut dyn FnMut(u64, i32) -> Option<Entry>) -> io::Result<Duration> {
     let mut ring = set_up()?;
     let (mut submitter, mut queue, mut completions) = ring.split();

@@ -50,8 +50,8 @@ pub fn rows() -> io::Result<Vec<Row>> {
     Ok(vec![many, one])
 }
 
-/// A file of pages that were written just now, beside the program: there is a disk, most likely. (tmpfs answers a ring by its
-/// kernel threads, which is another work.)
+/// A file of pages that were written just now, beside the program: there is a disk, most likely. (tmpfs answers a ring
+/// by its kernel threads, which is another work.)
 pub struct Pages {
     pub path: PathBuf,
 }

@@ -92,8 +92,8 @@ pub fn gimmal(ops: u64) -> io::Result<Duration> {
     there_and_back(|heard, answer| machine::gimmal()?.block_on(turns(heard, answer, ops)))
 }
 
-/// As often, from a thread that has nothing else to do, while the core waits for it outside of its driver: valgrind, for
-/// which this is, lets no other thread run while one is in io_uring_enter(2).
+/// As often, from a thread that has nothing else to do, while the core waits for it outside of its driver: valgrind,
+/// for which this is, lets no other thread run while one is in io_uring_enter(2).
 pub fn gimmal_awake(ops: u64) -> io::Result<()> {
     let (asked, wakers) = mpsc::sync_channel::<Waker>(0);
     let (done, woken) = mpsc::sync_channel(0);

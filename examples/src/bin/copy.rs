@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run --release --bin copy -- Cargo.lock /tmp/Cargo.lock`. Its counterpart is `cmp`.
 //!
-//! Several lanes share the file: each takes the next piece that nobody has, reads it, and writes it to the same place, so reads
-//! and writes of different pieces are in flight together, in one ring, on one thread.
+//! Several lanes share the file: each takes the next piece that nobody has, reads it, and writes it to the same place,
+//! so reads and writes of different pieces are in flight together, in one ring, on one thread.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -108,7 +108,8 @@ async fn create(destination: &Path, source: &Metadata) -> io::Result<File> {
     Ok(to)
 }
 
-/// Waits for all lanes, also after one has failed: none may write when the answer is known. The first failure is the answer.
+/// Waits for all lanes, also after one has failed: none may write when the answer is known. The first failure is the
+/// answer.
 async fn finish(lanes: Vec<JoinHandle<Result<(), Error>>>) -> Result<(), Error> {
     let mut finished = Ok(());
     for lane in lanes {

@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run --release --bin echo`. Its counterpart is `nc 127.0.0.1 7000`, or any load generator.
 //!
-//! The two halves of the API stand side by side here: [`lend`] reads and writes as std does, [`give`] hands the buffer to the
-//! kernel and gets it back. To a client they are the same.
+//! The two halves of the API stand side by side here: [`lend`] reads and writes as std does, [`give`] hands the buffer
+//! to the kernel and gets it back. To a client they are the same.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -30,8 +30,8 @@ As many clients are served as descriptors allow (ulimit -n); the others wait. Ct
 /// What a client may have on its way through us.
 const BUFFER_LEN: usize = 16 * 1024;
 
-/// After an error of accept(2): most concern one connection, and the pause bounds what the others can do. The listener itself
-/// pauses when descriptors have run out.
+/// After an error of accept(2): most concern one connection, and the pause bounds what the others can do. The listener
+/// itself pauses when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 fn main() -> impl Termination {

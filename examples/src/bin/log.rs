@@ -1,5 +1,5 @@
-//! Keeps lines: reads them from standard input, appends each to a [write-ahead log](gimmal_examples::wal), and prints its number
-//! when it is there to stay.
+//! Keeps lines: reads them from standard input, appends each to a [write-ahead log](gimmal_examples::wal), and prints
+//! its number when it is there to stay.
 //!
 //! ```sh
 //! some-program | cargo run --release --bin log -- journal

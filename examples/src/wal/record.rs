@@ -5,8 +5,8 @@
 //!  │ length │ sum    │ number         │ bytes …
 //! ```
 //!
-//! All numbers are little-endian. The sum is CRC-32 over length, number and bytes: whatever of a record is torn, it does not
-//! add up any more. A sector that never reached the disk reads as zeros, which are no record either.
+//! All numbers are little-endian. The sum is CRC-32 over length, number and bytes: whatever of a record is torn, it
+//! does not add up any more. A sector that never reached the disk reads as zeros, which are no record either.
 
 /// Bytes before a record's own.
 pub const HEAD_BYTES: usize = 16;

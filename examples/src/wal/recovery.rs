@@ -60,7 +60,8 @@ async fn has_begun(file: &fs::File, path: &Path) -> io::Result<bool> {
     if start.starts_with(&MAGIC) {
         return Ok(true);
     }
-    // Nothing follows before an opening has synced it; until then a power cut leaves any part of it, and zeros for the rest.
+    // Nothing follows before an opening has synced it; until then a power cut leaves any part of it, and zeros for the
+    // rest.
     let is_part = start.iter().zip(&MAGIC).all(|(&found, &written)| found == written || found == 0);
     if start.len() <= MAGIC.len() && is_part {
         return Ok(false);
@@ -107,8 +108,9 @@ async fn read_whole(file: &fs::File, buf: &mut [u8], offset: u64) -> io::Result<
     }
 }
 
-/// After a sync that failed, memory shows what the disk does not have, and takes it for written. So what may be of that kind
-/// is written once more: the last group at most, since each was synced before the next began, as was the start of the file.
+/// After a sync that failed, memory shows what the disk does not have, and takes it for written. So what may be of that
+/// kind is written once more: the last group at most, since each was synced before the next began, as was the start of
+/// the file.
 async fn write_last_group_again(file: &fs::File, end: u64) -> io::Result<()> {
     let start = end.saturating_sub(GROUP_BYTES_MAX as u64 + MAGIC.len() as u64);
     let len = usize::try_from(end - start).expect("a group at most");

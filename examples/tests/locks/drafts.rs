@@ -70,7 +70,8 @@ pub struct Found {
     pub words: String,
 }
 
-/// Tells `story` to a server of that draft with each seed, as `#[runtime::test]` does, and returns the first that fails.
+/// Tells `story` to a server of that draft with each seed, as `#[runtime::test]` does, and returns the first that
+/// fails.
 pub fn find<Served, Told>(
     draft: impl Fn(TcpListener, Locks) -> Served,
     seeds: Range<u64>,

@@ -1,4 +1,5 @@
-//! The guide's worked example: a server of locks, the mistakes in its first drafts, and how a simulated world finds them.
+//! The guide's worked example: a server of locks, the mistakes in its first drafts, and how a simulated world finds
+//! them.
 
 mod drafts;
 mod story;

@@ -50,7 +50,8 @@ impl Client {
     }
 }
 
-/// A few clients do what the world draws. No lock may ever have two holders, and when all are gone each lock must be free.
+/// A few clients do what the world draws. No lock may ever have two holders, and when all are gone each lock must be
+/// free.
 pub async fn clients_come_and_go(faults: Faults) {
     let world = world();
     world.set_faults(faults);

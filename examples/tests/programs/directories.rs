@@ -45,7 +45,8 @@ fn a_directory_without_its_slash_is_elsewhere() {
     server.stop();
 }
 
-/// Catches: an open without `O_NONBLOCK`, which waits for a writer that never comes (on the fallback; the ring's does not).
+/// Catches: an open without `O_NONBLOCK`, which waits for a writer that never comes (on the fallback; the ring's does
+/// not).
 #[test]
 fn a_pipe_in_the_tree_is_not_found_and_holds_nobody_up() {
     let _turn = beside_others();

@@ -11,7 +11,8 @@ impl Folder {
     pub fn new() -> Folder {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed);
-        // Where cargo builds, not in the system's temporary folder: that is memory on some machines, and a test here has 1 GiB.
+        // Where cargo builds, not in the system's temporary folder: that is memory on some machines, and a test here
+        // has 1 GiB.
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("programs-{}-{number}", std::process::id()));
         // One that an earlier process of this number has left.
         let _nothing_there = fs::remove_dir_all(&path);

@@ -56,8 +56,8 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on_when_there_are_some
     let _turn = alone();
     let folder = with_files();
     let server = Program::start(serve(folder.path(), &[]));
-    // All descriptors are taken, and none by a client that could be sent away. The last of these two was accepted, and its
-    // file opened, under the limit, so that no request made before is in flight.
+    // All descriptors are taken, and none by a client that could be sent away. The last of these two was accepted, and
+    // its file opened, under the limit, so that no request made before is in flight.
     let first = stalled(&server);
     let before = limit_descriptors(server.pid(), 2);
     let stalled = [first, stalled(&server)];

@@ -21,7 +21,8 @@ fn small_file() -> (Folder, Program) {
     (folder, server)
 }
 
-/// A thread and a connection a client, each of which looks at every byte. It ends when there have been enough responses.
+/// A thread and a connection a client, each of which looks at every byte. It ends when there have been enough
+/// responses.
 #[test]
 fn ten_thousand_responses_to_64_clients_are_all_right() {
     let _turn = alone();

@@ -1,7 +1,7 @@
 //! The built programs, run as users run them, with real clients.
 //!
-//! `serve` is asked by `curl` and `wrk` where these are installed, and by a client of our own always, so that nothing is shown
-//! only where somebody has installed something.
+//! `serve` is asked by `curl` and `wrk` where these are installed, and by a client of our own always, so that nothing
+//! is shown only where somebody has installed something.
 
 mod cat;
 mod client;

@@ -208,7 +208,8 @@ fn curl_gets_nothing_from_outside_either() {
 }
 
 /// A link that changes between the look and the open must not be followed: there is no moment between the two.
-/// Catches: a fence that looks at the path first, by `canonicalize` or `readlink`, and opens it afterwards; and none at all.
+/// Catches: a fence that looks at the path first, by `canonicalize` or `readlink`, and opens it afterwards; and none at
+/// all.
 #[test]
 fn a_link_that_is_swapped_while_it_is_asked_for_never_leads_out() {
     const REQUESTS_EACH: usize = 1000;

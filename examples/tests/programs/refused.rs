@@ -38,8 +38,8 @@ fn assert_is_on_the_fallback(program: &Program) {
     assert!(!open.iter().any(|file| file.contains("io_uring")), "{open:?}");
 }
 
-/// Whoever is paged at night sees why it is slower than it was. Where the machine itself denies io_uring, a denial of ours
-/// of what comes after the set-up is not reached.
+/// Whoever is paged at night sees why it is slower than it was. Where the machine itself denies io_uring, a denial of
+/// ours of what comes after the set-up is not reached.
 #[track_caller]
 fn assert_warns_of_the_fallback(program: &Program, denial: Denial) {
     let is_set_up = !runtime::probe().refusal.is_some_and(|why| why.contains("io_uring_setup(2)"));
@@ -47,8 +47,8 @@ fn assert_warns_of_the_fallback(program: &Program, denial: Denial) {
     program.expect_complaint(&["WARN", "no io_uring, so epoll and a thread pool serve instead", refused, "seccomp"]);
 }
 
-/// Catches: a request that only a ring services; a file that is read otherwise than on the blocking pool; a program whose
-/// warnings nobody hears, or that listens for them only when the runtime is built.
+/// Catches: a request that only a ring services; a file that is read otherwise than on the blocking pool; a program
+/// whose warnings nobody hears, or that listens for them only when the runtime is built.
 #[test]
 fn serve_serves_without_io_uring() {
     let _turn = beside_others();

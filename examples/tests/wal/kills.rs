@@ -1,4 +1,5 @@
-//! The built program is killed, with SIGKILL, while it appends: what it had said is durable is there when it is started again.
+//! The built program is killed, with SIGKILL, while it appends: what it had said is durable is there when it is started
+//! again.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What a log must hold, told from outside: what was there before, and of what was appended since a first part that reaches
-//! at least as far as the acknowledgements.
+//! What a log must hold, told from outside: what was there before, and of what was appended since a first part that
+//! reaches at least as far as the acknowledgements.
 
 use std::fmt;
 

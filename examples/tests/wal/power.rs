@@ -26,12 +26,12 @@ struct Tally {
     unacknowledged: u64,
 }
 
-/// One seed's world: so many power cuts, each at a step of its own, and after each the log is opened and checked. The disk is
-/// full or broken now and then.
+/// One seed's world: so many power cuts, each at a step of its own, and after each the log is opened and checked. The
+/// disk is full or broken now and then.
 ///
-/// 1,000 seeds of 10 cuts are 10,000. Catches, each seen to fail: an acknowledgement before the sync, or before it returns; no
-/// sum, or one that is not looked at; a directory that is not synced; a torn tail that is not cut off, or cut off and not
-/// synced; a failed sync that is asked again; a last group that is not written again.
+/// 1,000 seeds of 10 cuts are 10,000. Catches, each seen to fail: an acknowledgement before the sync, or before it
+/// returns; no sum, or one that is not looked at; a directory that is not synced; a torn tail that is not cut off, or
+/// cut off and not synced; a failed sync that is asked again; a last group that is not written again.
 #[runtime::test(driver = simulated, seeds = 1000)]
 async fn no_acknowledged_record_is_lost_over_10_000_power_cuts() {
     let mut model = Model::default();

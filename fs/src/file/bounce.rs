@@ -16,7 +16,8 @@ pub(super) enum Bounce {
 }
 
 impl Bounce {
-    /// Takes `len` bytes, or the first 256 KiB of them; from the pool, where it waits for its turn, if it is not `made` for this.
+    /// Takes `len` bytes, or the first 256 KiB of them; from the pool, where it waits for its turn, if it is not `made`
+    /// for this.
     pub async fn take(len: usize, made: bool) -> Bounce {
         if !made {
             return Bounce::Piece(piece(len).await);

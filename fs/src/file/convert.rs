@@ -31,8 +31,9 @@ impl File {
     /// # Errors
     ///
     /// Why a dropped write failed. [`Unsupported`](io::ErrorKind::Unsupported) for a file of a simulated kernel.
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when a dropped read took something from a pipe, where nothing can be put back: a
-    /// [`read`](File::read) gets it; and when a future was leaked while it was in flight. The file is closed then.
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when a dropped read took something from a pipe, where nothing can
+    /// be put back: a [`read`](File::read) gets it; and when a future was leaked while it was in flight. The file is
+    /// closed then.
     ///
     /// # Cancel safety
     ///

@@ -28,7 +28,8 @@ use super::waiting::OtherEnd;
 #[derive(Debug)]
 pub(crate) struct Description {
     pub turns: Turns,
-    /// Whether the file system can tell if a read would wait. Direct I/O cannot: there the same call waits for the disk.
+    /// Whether the file system can tell if a read would wait. Direct I/O cannot: there the same call waits for the
+    /// disk.
     pub tries: Cell<bool>,
     /// O_DIRECT: memory has to be aligned.
     pub is_direct: bool,
@@ -93,8 +94,8 @@ impl Description {
         self.error.take().map_or(Ok(()), Err)
     }
 
-    /// Waits until no dropped write or sync is on its way any more: a sync that begins before another has failed would not
-    /// be told, since the kernel tells one of them.
+    /// Waits until no dropped write or sync is on its way any more: a sync that begins before another has failed would
+    /// not be told, since the kernel tells one of them.
     ///
     /// # Errors
     ///
@@ -116,7 +117,8 @@ impl Description {
 
     async fn settled(&self, left: impl Fn(Orphans) -> usize) {
         poll_fn(|context| {
-            // A waker is anybody's: it is cloned before the borrow, and before the last look, since it may end an orphan.
+            // A waker is anybody's: it is cloned before the borrow, and before the last look, since it may end an
+            // orphan.
             let waker = (left(self.orphans.get()) > 0).then(|| context.waker().clone());
             let Some(waker) = waker.filter(|_| left(self.orphans.get()) > 0) else { return Poll::Ready(()) };
             let mut awaiting = self.awaiting_orphans.borrow_mut();
@@ -154,7 +156,8 @@ impl Description {
         }
     }
 
-    /// Keeps the error of a write or a sync that nobody waits for. The first one counts: what comes after it may follow from it.
+    /// Keeps the error of a write or a sync that nobody waits for. The first one counts: what comes after it may follow
+    /// from it.
     pub fn keep_error(&self, error: io::Error) {
         self.error.borrow_mut().get_or_insert(error);
     }
@@ -182,8 +185,8 @@ impl Description {
     }
 }
 
-/// Moves the cursor back by `len`. `false`: it stays, as that of an eventfd, a timerfd or an inotify does, whose lseek(2) succeeds
-/// and does nothing.
+/// Moves the cursor back by `len`. `false`: it stays, as that of an eventfd, a timerfd or an inotify does, whose
+/// lseek(2) succeeds and does nothing.
 fn sought_back(fd: &SharedFd, len: u64) -> io::Result<bool> {
     let fd = fd.os()?;
     let before = rustix::fs::seek(fd, SeekFrom::Current(0))?;

@@ -15,8 +15,8 @@ use super::turns::Turn;
 impl File {
     /// Reads into `buf`, starting `offset` bytes into the file. The cursor stays where it is.
     ///
-    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB where the read had to wait, and only the part
-    /// that is in memory where it had not. 0 is the end of the file, or an empty `buf`.
+    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB where the read had to wait,
+    /// and only the part that is in memory where it had not. 0 is the end of the file, or an empty `buf`.
     ///
     /// # Errors
     ///
@@ -28,8 +28,8 @@ impl File {
     ///
     /// # io_uring
     ///
-    /// None for what is in memory: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else `IORING_OP_READ` (5.6) into a buffer of the
-    /// runtime's; direct I/O always.
+    /// None for what is in memory: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else `IORING_OP_READ` (5.6) into
+    /// a buffer of the runtime's; direct I/O always.
     ///
     /// # Examples
     ///
@@ -61,13 +61,13 @@ impl File {
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer or an offset
-    /// above `i64::MAX`. Everything else is pread(2)'s.
+    /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty
+    /// buffer or an offset above `i64::MAX`. Everything else is pread(2)'s.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future asks the kernel to stop and returns at once. The read may still happen: buffer and file are kept until the
-    /// kernel is done with them. Nothing is lost, since reading at an offset moves no cursor.
+    /// Dropping the future asks the kernel to stop and returns at once. The read may still happen: buffer and file are
+    /// kept until the kernel is done with them. Nothing is lost, since reading at an offset moves no cursor.
     ///
     /// # io_uring
     ///
@@ -92,8 +92,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; `buf` then holds what there was. Else as
-    /// [`read_at`](File::read_at).
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; `buf` then holds what there was. Else
+    /// as [`read_at`](File::read_at).
     ///
     /// # Cancel safety
     ///
@@ -132,8 +132,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; else as
-    /// [`read_at_owned`](File::read_at_owned), except that an empty buffer is full.
+    /// The buffer comes back in the error. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before;
+    /// else as [`read_at_owned`](File::read_at_owned), except that an empty buffer is full.
     ///
     /// # Cancel safety
     ///
@@ -158,19 +158,19 @@ impl File {
 
     /// Writes from `buf`, starting `offset` bytes into the file. The cursor stays where it is.
     ///
-    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full. A file that was opened to append
-    /// is written at its end, whatever `offset` is, as pwrite(2) says.
+    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full. A file that was
+    /// opened to append is written at its end, whatever `offset` is, as pwrite(2) says.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. Why a dropped write failed; then nothing is written.
-    /// Everything else is pwrite(2)'s.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. Why a dropped write failed; then
+    /// nothing is written. Everything else is pwrite(2)'s.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future returns at once. What was on its way is written whole: it is not stopped. Later writes, [`sync_all`](File::sync_all)
-    /// and [`close`](File::close) wait for it, so it overwrites none of them; its error is told to the first of them. Writes that
-    /// are in flight together have no order, as with threads.
+    /// Dropping the future returns at once. What was on its way is written whole: it is not stopped. Later writes,
+    /// [`sync_all`](File::sync_all) and [`close`](File::close) wait for it, so it overwrites none of them; its error is
+    /// told to the first of them. Writes that are in flight together have no order, as with threads.
     ///
     /// # io_uring
     ///
@@ -195,8 +195,8 @@ impl File {
 
     /// Writes from `buf`, starting `offset` bytes into the file. The cursor stays where it is.
     ///
-    /// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full, and beyond
-    /// 2 GiB.
+    /// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full,
+    /// and beyond 2 GiB.
     ///
     /// # Errors
     ///
@@ -233,7 +233,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`write_at`](File::write_at) for the piece of at most 256 KiB that is on its way; what comes after it is not written.
+    /// As [`write_at`](File::write_at) for the piece of at most 256 KiB that is on its way; what comes after it is not
+    /// written.
     ///
     /// # io_uring
     ///

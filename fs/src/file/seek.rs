@@ -12,8 +12,9 @@ impl File {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a place before the start; [`NotSeekable`](io::ErrorKind::NotSeekable) for a pipe or
-    /// a terminal; [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a place before the start;
+    /// [`NotSeekable`](io::ErrorKind::NotSeekable) for a pipe or a terminal;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
     ///
     /// # Cancel safety
     ///

@@ -14,12 +14,12 @@ use crate::whole::not_utf8;
 impl File {
     /// Reads into `buf` at the cursor, which moves.
     ///
-    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB where the read had to wait, and only the part
-    /// that is in memory where it had not. 0 is the end of the file, or an empty `buf`. A pipe and its kin are waited for as
-    /// [`File`] says.
+    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB where the read had to wait,
+    /// and only the part that is in memory where it had not. 0 is the end of the file, or an empty `buf`. A pipe and
+    /// its kin are waited for as [`File`] says.
     ///
-    /// Reads and writes at the cursor of one open file, by whichever handle, run one at a time in the order of their first polls. One
-    /// that is begun and neither awaited nor dropped keeps the others waiting.
+    /// Reads and writes at the cursor of one open file, by whichever handle, run one at a time in the order of their
+    /// first polls. One that is begun and neither awaited nor dropped keeps the others waiting.
     ///
     /// # Errors
     ///
@@ -27,13 +27,14 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost by dropping the future, and `buf` is not touched afterwards. If the read comes through all the same, the cursor is set
-    /// back before anybody else's turn; what it took from a pipe goes to the next read.
+    /// Nothing is lost by dropping the future, and `buf` is not touched afterwards. If the read comes through all the
+    /// same, the cursor is set back before anybody else's turn; what it took from a pipe goes to the next read.
     ///
     /// # io_uring
     ///
-    /// None for what is in memory, or in a pipe: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else `IORING_OP_READ` (5.6) into a
-    /// buffer of the runtime's; direct I/O always. A pipe with nothing in it is waited for by `IORING_OP_POLL_ADD` (5.1).
+    /// None for what is in memory, or in a pipe: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else
+    /// `IORING_OP_READ` (5.6) into a buffer of the runtime's; direct I/O always. A pipe with nothing in it is waited
+    /// for by `IORING_OP_POLL_ADD` (5.1).
     ///
     /// # Examples
     ///
@@ -74,12 +75,13 @@ impl File {
 
     /// Reads into `buf` at the cursor, which moves.
     ///
-    /// Returns how many bytes were read, and the buffer. Fewer than `buf` holds is normal; 0 is the end of the file. About turns see
-    /// [`read`](File::read).
+    /// Returns how many bytes were read, and the buffer. Fewer than `buf` holds is normal; 0 is the end of the file.
+    /// About turns see [`read`](File::read).
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer; everything else is read(2)'s.
+    /// The buffer comes back in the error. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer;
+    /// everything else is read(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -116,8 +118,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; `buf` then holds what there was. Else as
-    /// [`read`](File::read).
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; `buf` then holds what there was. Else
+    /// as [`read`](File::read).
     ///
     /// # Cancel safety
     ///
@@ -180,7 +182,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// As [`read`](File::read); [`OutOfMemory`](io::ErrorKind::OutOfMemory) when `buf` cannot grow. What was read before is in `buf`.
+    /// As [`read`](File::read); [`OutOfMemory`](io::ErrorKind::OutOfMemory) when `buf` cannot grow. What was read
+    /// before is in `buf`.
     ///
     /// # Cancel safety
     ///
@@ -219,7 +222,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// As [`read_to_end`](File::read_to_end); [`InvalidData`](io::ErrorKind::InvalidData) when it is not UTF-8. Then `buf` is as it was.
+    /// As [`read_to_end`](File::read_to_end); [`InvalidData`](io::ErrorKind::InvalidData) when it is not UTF-8. Then
+    /// `buf` is as it was.
     ///
     /// # Cancel safety
     ///
@@ -250,8 +254,9 @@ impl File {
 
     /// Writes from `buf` at the cursor, which moves; at the end, if the file was opened to append.
     ///
-    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full; into a pipe, as many as there is
-    /// room for, where std's would wait for the rest. Up to 4096 bytes go into a pipe whole. About turns see [`read`](File::read).
+    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full; into a pipe, as
+    /// many as there is room for, where std's would wait for the rest. Up to 4096 bytes go into a pipe whole. About
+    /// turns see [`read`](File::read).
     ///
     /// # Errors
     ///
@@ -259,13 +264,14 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future returns at once. What was on its way is written whole, in its turn: it is not stopped. Its error is told to the next
-    /// write, [`sync_all`](File::sync_all) or [`close`](File::close). A write that still waits for room in a pipe has written nothing.
+    /// Dropping the future returns at once. What was on its way is written whole, in its turn: it is not stopped. Its
+    /// error is told to the next write, [`sync_all`](File::sync_all) or [`close`](File::close). A write that still
+    /// waits for room in a pipe has written nothing.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_WRITE` (5.6), from a copy in a buffer of the runtime's; the fallback writes on the blocking pool. To a pipe, pwritev2(2)
-    /// with `RWF_NOWAIT`, and `IORING_OP_POLL_ADD` (5.1) while it is full.
+    /// `IORING_OP_WRITE` (5.6), from a copy in a buffer of the runtime's; the fallback writes on the blocking pool. To
+    /// a pipe, pwritev2(2) with `RWF_NOWAIT`, and `IORING_OP_POLL_ADD` (5.1) while it is full.
     ///
     /// # Examples
     ///
@@ -285,7 +291,8 @@ impl File {
 
     /// Writes from `buf` at the cursor, which moves; at the end, if the file was opened to append.
     ///
-    /// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full, and beyond 2 GiB.
+    /// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full,
+    /// and beyond 2 GiB.
     ///
     /// # Errors
     ///
@@ -325,7 +332,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`write`](File::write) for the piece of at most 256 KiB that is on its way; what comes after it is not written.
+    /// As [`write`](File::write) for the piece of at most 256 KiB that is on its way; what comes after it is not
+    /// written.
     ///
     /// # io_uring
     ///
@@ -400,7 +408,8 @@ const ROOM_MIN: usize = 32;
 /// A file that does not tell its length, as those of /proc, is read in steps of at least this.
 const GROWTH_MIN: usize = 8 * 1024;
 
-/// Makes room behind the first `len` bytes: all that the vector holds without moving, and more if that is next to nothing.
+/// Makes room behind the first `len` bytes: all that the vector holds without moving, and more if that is next to
+/// nothing.
 fn make_room(buf: &mut Vec<u8>, len: usize) -> io::Result<()> {
     if buf.capacity() - len < ROOM_MIN {
         buf.try_reserve(GROWTH_MIN)?;

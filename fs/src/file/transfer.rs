@@ -1,6 +1,7 @@
 //! The runtime's file ops, tended: what a dropped one does, its open file hears.
 //!
-//! Reads give back what they took from the cursor; writes and cuts go on to their end and keep their error for the next caller.
+//! Reads give back what they took from the cursor; writes and cuts go on to their end and keep their error for the next
+//! caller.
 
 use std::future::Future;
 use std::io;
@@ -55,8 +56,8 @@ impl<T: TendedOp> Drop for Tended<'_, T> {
     }
 }
 
-/// What is left of an orphan after its descriptor and buffer went: its turn, and its place in the count. Fields are dropped
-/// in this order, so that who waits for the end finds the turn free.
+/// What is left of an orphan after its descriptor and buffer went: its turn, and its place in the count. Fields are
+/// dropped in this order, so that who waits for the end finds the turn free.
 #[derive(Debug)]
 pub(super) struct Remains {
     _turn: Option<Turn>,
@@ -181,7 +182,8 @@ impl<B: IoBuf> Op for Writing<B> {
     }
 }
 
-/// Writes what is left of a write that came back short after its future was dropped: half of it would be worse than all.
+/// Writes what is left of a write that came back short after its future was dropped: half of it would be worse than
+/// all.
 async fn write_rest<B: IoBuf>(write: Write<B>, mut left: Range<usize>, remains: Remains) {
     let Write { fd, mut buf, position } = write;
     while !left.is_empty() {

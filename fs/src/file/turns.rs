@@ -1,7 +1,7 @@
 //! Turns at the cursor: who moves it, moves it alone, in the order of first polls.
 //!
-//! A [`Turn`] can travel with an op into the kernel and comes back with its last reply, so that a dropped future does not
-//! end the turn of what is still in flight.
+//! A [`Turn`] can travel with an op into the kernel and comes back with its last reply, so that a dropped future does
+//! not end the turn of what is still in flight.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -59,7 +59,8 @@ impl Turns {
         true
     }
 
-    // Wakers are anybody's: their clones, wakes and drops may come back here, so none happens while the line is borrowed.
+    // Wakers are anybody's: their clones, wakes and drops may come back here, so none happens while the line is
+    // borrowed.
 
     fn leave(&self, ticket: Option<Ticket>) {
         let mut waiting = self.waiting.borrow_mut();

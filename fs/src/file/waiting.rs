@@ -1,6 +1,6 @@
-//! Lent transfers that must wait. Who waits for a disk waits in a buffer of ours, and a disk answers soon. Who waits for somebody at
-//! another end, of a pipe, a terminal or an eventfd, may wait for good, and our buffers are few: so it waits for readiness, holds
-//! nothing, and then tries on the lent memory itself.
+//! Lent transfers that must wait. Who waits for a disk waits in a buffer of ours, and a disk answers soon. Who waits
+//! for somebody at another end, of a pipe, a terminal or an eventfd, may wait for good, and our buffers are few: so it
+//! waits for readiness, holds nothing, and then tries on the lent memory itself.
 //!
 //! ```text
 //!  read, write ──► a disk's? ── yes ──► a buffer of ours ──► op ──► copied
@@ -108,7 +108,8 @@ impl File {
         Ok(n)
     }
 
-    /// Whether transfers wait for somebody, for as long as they please, and not for a disk. One system call for each open file.
+    /// Whether transfers wait for somebody, for as long as they please, and not for a disk. One system call for each
+    /// open file.
     fn has_other_end(&self) -> bool {
         let known = &self.description.other_end.is_there;
         known.get().unwrap_or_else(|| {
@@ -123,7 +124,8 @@ impl File {
         })
     }
 
-    /// Reads as std does, if the file is O_NONBLOCK and that means something: a ring, and epoll, would wait all the same.
+    /// Reads as std does, if the file is O_NONBLOCK and that means something: a ring, and epoll, would wait all the
+    /// same.
     pub(super) async fn read_declining(&self, buf: &mut [u8], position: Position) -> Option<io::Result<usize>> {
         let fd = self.declining().await?;
         let read = match position {
@@ -176,7 +178,8 @@ impl File {
         }
     }
 
-    /// Waits, attempts, and waits again if that came to nothing. Bound: each round is one that somebody else was faster in.
+    /// Waits, attempts, and waits again if that came to nothing. Bound: each round is one that somebody else was faster
+    /// in.
     async fn when_ready(
         &self,
         interest: Interest,
@@ -184,7 +187,8 @@ impl File {
         mut attempt: impl FnMut() -> io::Result<usize>,
     ) -> Option<io::Result<usize>> {
         loop {
-            // Of a terminal and of a FIFO nobody knows more than that it is ready. The transfer waits if somebody else is faster.
+            // Of a terminal and of a FIFO nobody knows more than that it is ready. The transfer waits if somebody else
+            // is faster.
             if !tries.get() && self.is_ready(interest) {
                 return None;
             }

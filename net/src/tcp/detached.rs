@@ -1,8 +1,8 @@
 //! Connections and listeners on their way from one core to another.
 //!
 //! A handle lives on one core. To move, it is [detached](TcpStream::detach): what is in flight for it ends, and what
-//! nobody has taken yet (bytes, a connection, an error, its timeouts) goes along. What travels is `Send`, and has no core
-//! until it is attached.
+//! nobody has taken yet (bytes, a connection, an error, its timeouts) goes along. What travels is `Send`, and has no
+//! core until it is attached.
 
 use std::fmt;
 use std::io;

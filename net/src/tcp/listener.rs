@@ -24,8 +24,8 @@ const BACKLOG: i32 = 128;
 
 /// A socket that listens for TCP connections: [`std::net::TcpListener`], async.
 ///
-/// Dropping it closes the socket as soon as the kernel has given up the accept that may be in flight, in the core's next
-/// turn; a connection that comes in between is closed. [`close`](TcpListener::close) waits for that.
+/// Dropping it closes the socket as soon as the kernel has given up the accept that may be in flight, in the core's
+/// next turn; a connection that comes in between is closed. [`close`](TcpListener::close) waits for that.
 ///
 /// # Examples
 ///
@@ -57,8 +57,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is no address at all; else the last
-    /// address's error, such as [`AddrInUse`](io::ErrorKind::AddrInUse).
+    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is no address at all; else the
+    /// last address's error, such as [`AddrInUse`](io::ErrorKind::AddrInUse).
     ///
     /// # Cancel safety
     ///
@@ -99,12 +99,12 @@ impl TcpListener {
         listener
     }
 
-    /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones: the ring waits for a
-    /// blocking socket, and takes a non-blocking one at its word.
+    /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones: the ring waits for
+    /// a blocking socket, and takes a non-blocking one at its word.
     ///
-    /// Where the fallback serves, let no other process accept from the same socket (an inherited or a passed one): when that
-    /// takes the connection which the fallback was told of, accept4(2) blocks the core until the next one comes. A ring waits
-    /// in the kernel. `SO_REUSEPORT` gives each process a socket of its own.
+    /// Where the fallback serves, let no other process accept from the same socket (an inherited or a passed one): when
+    /// that takes the connection which the fallback was told of, accept4(2) blocks the core until the next one comes. A
+    /// ring waits in the kernel. `SO_REUSEPORT` gives each process a socket of its own.
     ///
     /// # Errors
     ///
@@ -129,9 +129,9 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// accept(2)'s. One of them can concern a single connection that is gone again, so a server goes on. When descriptors or
-    /// memory have run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) the next `accept` begins with a pause of 50 ms, so that a loop
-    /// does not take the whole core.
+    /// accept(2)'s. One of them can concern a single connection that is gone again, so a server goes on. When
+    /// descriptors or memory have run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) the next `accept` begins with a pause of 50
+    /// ms, so that a loop does not take the whole core.
     ///
     /// # Cancel safety
     ///
@@ -195,8 +195,8 @@ impl TcpListener {
         call::name(&self.fd, End::Local)?.ip()
     }
 
-    /// Another handle of the same listener. [`std::net::TcpListener::try_clone`], except that both are one descriptor: what
-    /// was accepted and not taken is for whoever accepts next.
+    /// Another handle of the same listener. [`std::net::TcpListener::try_clone`], except that both are one descriptor:
+    /// what was accepted and not taken is for whoever accepts next.
     ///
     /// # Errors
     ///
@@ -220,7 +220,8 @@ impl TcpListener {
         Ok(TcpListener { fd: self.fd.clone(), accepting: self.accepting.clone(), linger: self.linger })
     }
 
-    /// Over how many routers may go what its connections send, unless they say otherwise; 1 to 255. [`std::net::TcpListener::set_ttl`].
+    /// Over how many routers may go what its connections send, unless they say otherwise; 1 to 255.
+    /// [`std::net::TcpListener::set_ttl`].
     ///
     /// # Errors
     ///
@@ -273,7 +274,8 @@ impl TcpListener {
 
     /// Stops listening, and waits until it is so: the address is free when this returns.
     ///
-    /// A connection that nobody has accepted is closed. A [clone](TcpListener::try_clone) of the handle keeps the socket.
+    /// A connection that nobody has accepted is closed. A [clone](TcpListener::try_clone) of the handle keeps the
+    /// socket.
     ///
     /// # Errors
     ///
@@ -307,8 +309,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle lives on, since
-    /// then the descriptor is duplicated.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle lives on,
+    /// since then the descriptor is duplicated.
     ///
     /// # Cancel safety
     ///
@@ -338,8 +340,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// When a [clone](TcpListener::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated then, and
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    /// When a [clone](TcpListener::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated then,
+    /// and [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
     ///
     /// # Cancel safety
     ///
@@ -384,7 +386,8 @@ impl TcpListener {
 }
 
 impl AsFd for TcpListener {
-    /// `SO_LINGER` is not to be set through this: the connections inherit it, unnoticed, and dropping one would block the core.
+    /// `SO_LINGER` is not to be set through this: the connections inherit it, unnoticed, and dropping one would block
+    /// the core.
     ///
     /// # Panics
     ///

@@ -61,8 +61,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is no address at all; else the last
-    /// address's error, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
+    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is no address at all; else the
+    /// last address's error, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
     ///
     /// # Cancel safety
     ///

@@ -64,8 +64,8 @@ async fn exchange(from: &TcpStream, to: &TcpStream) {
     assert_eq!((received, buf[0]), (1, b'x'));
 }
 
-/// Catches: a receive that is never without an op on a ring, one that stays so when others are ready, and one without an op
-/// that loses its byte when it is dropped.
+/// Catches: a receive that is never without an op on a ring, one that stays so when others are ready, and one without
+/// an op that loses its byte when it is dropped.
 #[runtime::test(driver = ring)]
 async fn a_connection_that_is_alone_for_a_while_receives_without_ops() {
     let (near, far) = pair().await;

@@ -99,7 +99,8 @@ fn a_runtime_ends_soon_although_an_accept_and_a_read_are_pending() {
     }
 }
 
-/// Catches: an `into_std` that forgets what a dropped read has received; one that waits for the descriptor to be its own.
+/// Catches: an `into_std` that forgets what a dropped read has received; one that waits for the descriptor to be its
+/// own.
 #[runtime::test(driver = ring)]
 async fn what_a_dropped_read_received_comes_with_the_std_stream() {
     let (client, server) = pair().await;

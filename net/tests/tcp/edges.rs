@@ -1,5 +1,5 @@
-//! Waiting asks the kernel once, and is told of edges: what was there before must be found all the same, and what nobody
-//! waits for must cost nothing.
+//! Waiting asks the kernel once, and is told of edges: what was there before must be found all the same, and what
+//! nobody waits for must cost nothing.
 
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -24,7 +24,8 @@ async fn armed() -> (std::net::TcpStream, TcpStream) {
     (peer, ours)
 }
 
-/// Has `future` wait, then lets `happen` happen, all of it before the core hears of any: so it is one edge. Then goes on.
+/// Has `future` wait, then lets `happen` happen, all of it before the core hears of any: so it is one edge. Then goes
+/// on.
 async fn wait_while<F: Future>(future: F, happen: impl FnOnce()) -> F::Output {
     let mut future = pin!(future);
     assert!(poll_once(future.as_mut()).await.is_pending());
@@ -43,8 +44,8 @@ fn on_real_kernels(what: &str, test: impl AsyncFn()) {
 
 /// A receive ends before urgent data, and is short although more is there; no edge tells of that.
 ///
-/// Catches: a short receive that is taken for an emptied socket whatever the poll said; a poll that does not ask for urgent
-/// data.
+/// Catches: a short receive that is taken for an emptied socket whatever the poll said; a poll that does not ask for
+/// urgent data.
 #[test]
 fn what_is_behind_a_mark_of_urgent_data_is_read() {
     on_real_kernels("urgent data", async || {

@@ -142,8 +142,8 @@ async fn a_clone_stays_behind() {
     assert_eq!(&buf, b"here");
 }
 
-/// A connection with what only its handle knows: bytes of a read that was dropped, the error of another, and that of a write.
-/// The peer is gone.
+/// A connection with what only its handle knows: bytes of a read that was dropped, the error of another, and that of a
+/// write. The peer is gone.
 async fn with_all_that_is_lost_easily() -> TcpStream {
     let (ours, peer) = narrow_pair().await;
     fill(&ours).await;
@@ -163,8 +163,8 @@ async fn with_all_that_is_lost_easily() -> TcpStream {
     ours
 }
 
-/// Catches: a `detach` that fails with the error of a dropped write, and closes the connection, so that nobody reads what was
-/// received before; one that forgets the error.
+/// Catches: a `detach` that fails with the error of a dropped write, and closes the connection, so that nobody reads
+/// what was received before; one that forgets the error.
 #[runtime::test(driver = each, cores = 2)]
 async fn what_nobody_has_heard_of_goes_along() {
     let server = with_all_that_is_lost_easily().await;

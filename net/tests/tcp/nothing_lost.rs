@@ -79,8 +79,8 @@ async fn receive_somehow(stream: &TcpStream, kind: u64, len: usize, received: u6
     Ok(buf)
 }
 
-/// Catches: an `abandon` of a receive that does not park its bytes; one that lets the turn go before it has parked them; a
-/// `read_exact` that keeps what it had when it is dropped; a send that is cancelled when it is dropped.
+/// Catches: an `abandon` of a receive that does not park its bytes; one that lets the turn go before it has parked
+/// them; a `read_exact` that keeps what it had when it is dropped; a send that is cancelled when it is dropped.
 #[runtime::test(driver = each, watchdog = 120)]
 async fn every_byte_arrives_once_and_in_order_whatever_is_dropped() {
     let mut random = Random::from_environment();

@@ -21,8 +21,8 @@ async fn read_to_end(stream: &TcpStream) -> Vec<u8> {
     }
 }
 
-/// Catches: a send that is cancelled when it is dropped; a turn that goes when the future goes, not when the op has ended;
-/// a short send (the fallback's) whose rest is forgotten; a `shutdown` that does not wait.
+/// Catches: a send that is cancelled when it is dropped; a turn that goes when the future goes, not when the op has
+/// ended; a short send (the fallback's) whose rest is forgotten; a `shutdown` that does not wait.
 #[runtime::test(driver = each)]
 async fn a_dropped_owned_write_goes_out_whole_and_before_what_is_written_later() {
     for is_under_way in [false, true] {

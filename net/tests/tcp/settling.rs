@@ -36,8 +36,8 @@ async fn nothing_waits_for(stuck: JoinHandle<std::io::Result<()>>, client: TcpSt
     assert_eq!(aborted.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
 }
 
-/// Catches: a note of the dropped write that outlives its turn; with its reply there already (`is_answered`): a note that is
-/// made although the turn has gone.
+/// Catches: a note of the dropped write that outlives its turn; with its reply there already (`is_answered`): a note
+/// that is made although the turn has gone.
 #[runtime::test(driver = each)]
 async fn nothing_waits_for_a_write_of_now_because_of_one_that_was_dropped_before() {
     for is_answered in [false, true] {

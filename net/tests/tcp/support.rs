@@ -26,8 +26,8 @@ pub async fn narrow_pair() -> (TcpStream, TcpStream) {
     if runtime::metrics().driver == "simulated" {
         return pair().await;
     }
-    // Left alone, the kernel makes buffers larger as it sees fit, and some congestion controls send what they have a moment
-    // later, which makes room again.
+    // Left alone, the kernel makes buffers larger as it sees fit, and some congestion controls send what they have a
+    // moment later, which makes room again.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     sockopt::set_socket_recv_buffer_size(&listener, 32_768).expect("a size");
     let client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");

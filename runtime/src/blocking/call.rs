@@ -36,8 +36,8 @@ enum Stage {
 }
 
 impl<T: Send + 'static> Call<T> {
-    /// Hands `f` to the pool if there is room; otherwise its polls will. If the pool has no thread, and cannot start one, polls
-    /// panic.
+    /// Hands `f` to the pool if there is room; otherwise its polls will. If the pool has no thread, and cannot start
+    /// one, polls panic.
     pub(crate) fn begin<F>(pool: Arc<Pool>, f: F) -> Self
     where
         F: FnOnce() -> T + Send + 'static,
@@ -100,8 +100,8 @@ impl Stage {
     }
 }
 
-/// Where the result changes hands. What is foreign in here (wakers, results) is cloned before the lock is taken, and woken or dropped
-/// after it is free.
+/// Where the result changes hands. What is foreign in here (wakers, results) is cloned before the lock is taken, and
+/// woken or dropped after it is free.
 struct Exchange<T>(Mutex<Progress<T>>);
 
 enum Progress<T> {

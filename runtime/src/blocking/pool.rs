@@ -1,17 +1,19 @@
 //! The threads, their queue, and the line of those who wait for room in it.
 //!
-//! All of it is one state under one mutex, held for a few instructions and, when a thread has to be made, for as long as
-//! that takes (tens of microseconds, at most `threads_max` times in a burst). No job, waker or destructor of somebody
-//! else's runs while it is held.
+//! All of it is one state under one mutex, held for a few instructions and, when a thread has to be made, for as long
+//! as that takes (tens of microseconds, at most `threads_max` times in a burst). No job, waker or destructor of
+//! somebody else's runs while it is held.
 //!
-//! **No job is forgotten**, because of one invariant: `queue.len() <= idle`, or all the threads that may exist do. A thread counts as idle
-//! from its birth, and until it takes a job; it looks at the queue before it sleeps and again before it ends, also when its
-//! idle time has run out. So a job in the queue always has either a thread of its own that is on its way to it, or a full
-//! set of threads that come by when they finish. «Is anybody idle?» would not do: two jobs would be promised the same thread.
+//! **No job is forgotten**, because of one invariant: `queue.len() <= idle`, or all the threads that may exist do. A
+//! thread counts as idle from its birth, and until it takes a job; it looks at the queue before it sleeps and again
+//! before it ends, also when its idle time has run out. So a job in the queue always has either a thread of its own
+//! that is on its way to it, or a full set of threads that come by when they finish. «Is anybody idle?» would not do:
+//! two jobs would be promised the same thread.
 //!
 //! **Bounds.** `threads_max` threads. `queue_max` jobs queued: beyond it `submit` gives the job back, and
-//! `submit_or_wait` gives its caller a place in line. A place in line costs a waker, and is bounded by the tasks that stand
-//! there. Room that comes free is granted to the first in line, and is his until he uses it or leaves; nobody overtakes.
+//! `submit_or_wait` gives its caller a place in line. A place in line costs a waker, and is bounded by the tasks that
+//! stand there. Room that comes free is granted to the first in line, and is his until he uses it or leaves; nobody
+//! overtakes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,9 +26,9 @@ use std::time::{Duration, Instant};
 
 /// How many threads a pool has at most, unless the builder says otherwise.
 ///
-/// Enough to keep a disk's queue filled when the fallback driver does all file I/O here, and to let a few dozen slow look-ups
-/// wait side by side; few enough that an overload queues, where it is seen and costs 16 bytes a job, and does not
-/// become a thousand stacks that fight for two cores. On the ring driver almost nothing comes here.
+/// Enough to keep a disk's queue filled when the fallback driver does all file I/O here, and to let a few dozen slow
+/// look-ups wait side by side; few enough that an overload queues, where it is seen and costs 16 bytes a job, and does
+/// not become a thousand stacks that fight for two cores. On the ring driver almost nothing comes here.
 pub(crate) const THREADS_MAX: usize = 64;
 
 /// How many jobs a pool queues at most, unless the builder says otherwise: 64 for each thread.
@@ -330,7 +332,8 @@ impl Pool {
 }
 
 impl State {
-    /// Whether one more job may be queued by somebody who was promised nothing. While anybody stands in line, there is none.
+    /// Whether one more job may be queued by somebody who was promised nothing. While anybody stands in line, there is
+    /// none.
     fn has_room(&self, queue_max: usize) -> bool {
         self.queue.len() + self.granted < queue_max
     }

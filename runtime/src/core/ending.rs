@@ -19,8 +19,8 @@ pub(crate) struct Told {
 
 impl Core {
     /// Asks for the end of all ops in flight, once each. Nobody waits for them any more; ops whose future was leaked or
-    /// kept beyond the runtime end here too. What is to be [finished](crate::op::OnDrop::Finish) goes on until `is_late`.
-    /// Tells how many have not ended.
+    /// kept beyond the runtime end here too. What is to be [finished](crate::op::OnDrop::Finish) goes on until
+    /// `is_late`. Tells how many have not ended.
     pub fn ask_for_the_end(&self, told: &mut Told, is_late: bool) -> usize {
         let started = self.ops.flights.borrow().slots.started();
         // In each round those that are new: what an op's `abandon` starts must end too.

@@ -1,7 +1,8 @@
 //! The ops in flight of one core, and the driver that services them.
 //!
-//! A future has a [`Flight`], which keeps this and nothing else of the core: a future that is forgotten, or lives longer than
-//! its runtime, keeps memory, but neither a ring open nor a descriptor, since the driver is closed with the runtime.
+//! A future has a [`Flight`], which keeps this and nothing else of the core: a future that is forgotten, or lives
+//! longer than its runtime, keeps memory, but neither a ring open nor a descriptor, since the driver is closed with the
+//! runtime.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -163,7 +164,8 @@ impl Flight {
         self.ops.cancel(self.key);
     }
 
-    /// Nobody waits for the reply any more. Nothing is left to do when the runtime has ended: its ops have ended with it.
+    /// Nobody waits for the reply any more. Nothing is left to do when the runtime has ended: its ops have ended with
+    /// it.
     pub fn orphan(&self) {
         self.ops.orphan(self.key);
     }

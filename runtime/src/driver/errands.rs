@@ -1,10 +1,11 @@
-//! Requests on their way to the blocking pool, and back: those that epoll cannot wait for, and those whose op a ring lacks.
+//! Requests on their way to the blocking pool, and back: those that epoll cannot wait for, and those whose op a ring
+//! lacks.
 //!
 //! A request moves to the thread that services it: it borrows from an op, which stays where it is until there is an
 //! answer, whoever makes that. All that a request can hold may go to another thread; the compiler checks it here.
 //!
-//! A job that the pool drops at its closing, unrun, leaves its request in the errand: the runtime that ends cancels all its
-//! requests, and recalls it so.
+//! A job that the pool drops at its closing, unrun, leaves its request in the errand: the runtime that ends cancels all
+//! its requests, and recalls it so.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -34,7 +35,8 @@ pub(crate) struct Errands {
     line: VecDeque<Arc<Errand>>,
     returned: Arc<Returned>,
     room: Waker,
-    /// Those that were sent and have not come back, by the index of their slot: one is reused only after its last reply.
+    /// Those that were sent and have not come back, by the index of their slot: one is reused only after its last
+    /// reply.
     out: Vec<Option<(Key, Arc<Errand>)>>,
     /// How many these are.
     len: usize,

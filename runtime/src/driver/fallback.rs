@@ -12,11 +12,11 @@
 //! two requests claim one place.
 //!
 //! No descriptor is ever made non-blocking for this: attempts say for themselves that they do not wait. An op in flight
-//! keeps its descriptor open, so a number means the same thing as long as somebody waits on it, and not a moment longer:
-//! [`watch`] takes nothing for granted that it knew before.
+//! keeps its descriptor open, so a number means the same thing as long as somebody waits on it, and not a moment
+//! longer: [`watch`] takes nothing for granted that it knew before.
 //!
-//! Dropping the driver answers nothing. Requests that wait here, or run on the pool, leave their ops held, and those leak:
-//! a thread may still write into them.
+//! Dropping the driver answers nothing. Requests that wait here, or run on the pool, leave their ops held, and those
+//! leak: a thread may still write into them.
 
 mod watch;
 
@@ -46,7 +46,8 @@ const REPLIES_MAX: usize = 32;
 pub(crate) struct Fallback {
     watch: Watch,
     errands: Errands,
-    /// Requests that wait for an event, by the index of their slot. Bound: as many as there ever were ops in flight at once.
+    /// Requests that wait for an event, by the index of their slot. Bound: as many as there ever were ops in flight at
+    /// once.
     places: Vec<Option<Waiting>>,
     /// How many these are.
     waiting: usize,
@@ -112,8 +113,8 @@ impl Fallback {
         }
     }
 
-    /// A request that waits, for an event or for a thread, is answered at the next [`wait`](Fallback::wait): with what it has
-    /// moved, or ECANCELED. One that runs on a thread goes on, and its own answer comes.
+    /// A request that waits, for an event or for a thread, is answered at the next [`wait`](Fallback::wait): with what
+    /// it has moved, or ECANCELED. One that runs on a thread goes on, and its own answer comes.
     pub fn cancel(&mut self, key: Key) {
         let slot = key.index();
         let (lent, moved) = match self.places.get(slot) {
@@ -231,8 +232,8 @@ impl Fallback {
     }
 }
 
-/// Does what can be done now, and watches the descriptor otherwise. To watch comes last: then whatever happens in between
-/// is reported.
+/// Does what can be done now, and watches the descriptor otherwise. To watch comes last: then whatever happens in
+/// between is reported.
 fn begin(request: &mut Request<'_>, watch: &mut Watch, slot: usize) -> Start {
     let (fd, interest) = match request.way() {
         Way::Inline => return Start::Answer(request.call()),

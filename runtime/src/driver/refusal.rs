@@ -1,8 +1,8 @@
 //! Why there is no ring: what was tried, what was said, what it likely means, what helps.
 //!
-//! The same answer has many causes, and the kernel tells none. So the surroundings are looked at: the sysctl, the seccomp
-//! state of this thread, the kernel's version, the limits. The likeliest cause is named, and what was seen is told with it,
-//! for those who know better.
+//! The same answer has many causes, and the kernel tells none. So the surroundings are looked at: the sysctl, the
+//! seccomp state of this thread, the kernel's version, the limits. The likeliest cause is named, and what was seen is
+//! told with it, for those who know better.
 
 use std::error::Error;
 use std::fmt;
@@ -37,8 +37,8 @@ pub(crate) struct Sizes {
 }
 
 impl Refusal {
-    /// io_uring as a whole is denied or missing here, so that another driver may serve. Otherwise something ran out, which
-    /// another driver would only hide.
+    /// io_uring as a whole is denied or missing here, so that another driver may serve. Otherwise something ran out,
+    /// which another driver would only hide.
     pub fn is_denial(&self) -> bool {
         self.denied
     }

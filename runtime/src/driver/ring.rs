@@ -10,9 +10,9 @@
 //! One thread has the ring (`SINGLE_ISSUER`), and completions happen only inside its enters (`DEFER_TASKRUN`). An enter
 //! runs about 20 of those that are due and may leave the rest, so before the core parks we look at `SQ_TASKRUN`.
 //!
-//! A full SQ, a full CQ, EINTR, EAGAIN and EBUSY are ordinary states. Bound of the queue behind the SQ: an entry for each
-//! op in flight, and one for its cancellation. A wait enters as often as it takes to empty that queue, and no more once an
-//! enter takes nothing and brings nothing: then timers and tasks go on, and the next wait tries again.
+//! A full SQ, a full CQ, EINTR, EAGAIN and EBUSY are ordinary states. Bound of the queue behind the SQ: an entry for
+//! each op in flight, and one for its cancellation. A wait enters as often as it takes to empty that queue, and no more
+//! once an enter takes nothing and brings nothing: then timers and tasks go on, and the next wait tries again.
 
 #![allow(unsafe_code)]
 
@@ -51,8 +51,8 @@ const OWN_NAMES_END: u64 = 1 << 32;
 /// So many entries in the SQ are worth an enter of their own: beyond it the cost an op falls by less than 5 %.
 const DUE_ENTRIES: u32 = 32;
 
-/// The longest wait that the kernel is asked for, 68 years: what is longer comes back early, and is asked for again. Beyond 292
-/// years its clock overflows.
+/// The longest wait that the kernel is asked for, 68 years: what is longer comes back early, and is asked for again.
+/// Beyond 292 years its clock overflows.
 const SECONDS_MAX: u64 = 1 << 31;
 
 /// How long to stand back at most when the kernel has no memory for requests and nobody has anything else to do.
@@ -179,7 +179,8 @@ impl Ring {
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `borrow_raw` wants a descriptor that stays open while it is borrowed: the ring owns it, and `self` the ring.
+        // SAFETY: `borrow_raw` wants a descriptor that stays open while it is borrowed: the ring owns it, and `self`
+        // the ring.
         unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 
@@ -217,8 +218,8 @@ impl Ring {
         Ok(required.iter().filter(|(code, _)| !probe.is_supported(*code)).map(|(_, name)| *name).collect())
     }
 
-    /// How many threads the kernel may have for this core, of either kind: for what may block on a file or a name, and for what
-    /// may block on all else.
+    /// How many threads the kernel may have for this core, of either kind: for what may block on a file or a name, and
+    /// for what may block on all else.
     ///
     /// # Errors
     ///
@@ -359,8 +360,8 @@ impl Ring {
         overflowed
     }
 
-    /// To be told at the first, and each time there are twice as many: a storm must not flood the log. What comes in one wait
-    /// is told as one.
+    /// To be told at the first, and each time there are twice as many: a storm must not flood the log. What comes in
+    /// one wait is told as one.
     #[cold]
     fn count_overflow(&mut self) {
         self.counters.overflows += 1;
@@ -401,8 +402,8 @@ impl Ring {
         self.push(&opcode::PollAdd::new(eventfd, readable).multi(true).build().user_data(WOKEN));
     }
 
-    /// Submits what is in the SQ, runs what is due, and waits for `want` completions, until a moment at the latest. Returns
-    /// how many entries the kernel took.
+    /// Submits what is in the SQ, runs what is due, and waits for `want` completions, until a moment at the latest.
+    /// Returns how many entries the kernel took.
     fn enter(&mut self, want: u32, until: Option<Instant>, may_pause: bool) -> Result<u32, Errno> {
         let timeout = until.filter(|_| want > 0).map(|until| until.saturating_duration_since(Instant::now()));
         let entered = match timeout {
@@ -424,8 +425,8 @@ impl Ring {
     }
 
     /// The kernel takes nothing: it has no memory for requests, or completions are to be reaped first. An enter that is
-    /// refused runs nothing of what is due, which may be what gives memory back; so one that submits nothing does, and waits a
-    /// little for a completion if nobody has anything else to do.
+    /// refused runs nothing of what is due, which may be what gives memory back; so one that submits nothing does, and
+    /// waits a little for a completion if nobody has anything else to do.
     #[cold]
     fn stand_back(&mut self, until: Option<Instant>, may_pause: bool) -> Result<(), Errno> {
         let pause = match until {
@@ -450,8 +451,8 @@ impl Ring {
         self.counters.enters += 1;
         #[cfg(test)]
         self.refusal.strikes(submit)?;
-        // SAFETY: `borrow_raw` wants an open descriptor. It is the ring's, or its number in this thread's table when the
-        // flags say so; the ring stays on this thread and unregisters before it closes.
+        // SAFETY: `borrow_raw` wants an open descriptor. It is the ring's, or its number in this thread's table when
+        // the flags say so; the ring stays on this thread and unregisters before it closes.
         let fd = unsafe { BorrowedFd::borrow_raw(self.enter_fd) };
         // SAFETY: `io_uring_enter` wants the entries in the SQ valid: `push` has put each there under that promise.
         unsafe { io_uring_enter(fd, submit, want, self.enter_flags) }

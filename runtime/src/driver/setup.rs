@@ -1,7 +1,7 @@
 //! Setting a ring up: which features, which sizes.
 //!
-//! Features are found by trying, never by the kernel's version: vendors backport. Sizes shrink when memory is short, since
-//! ring memory counts against RLIMIT_MEMLOCK a user, and is given back late.
+//! Features are found by trying, never by the kernel's version: vendors backport. Sizes shrink when memory is short,
+//! since ring memory counts against RLIMIT_MEMLOCK a user, and is given back late.
 
 use std::sync::Arc;
 use std::thread;
@@ -18,8 +18,8 @@ use crate::inbox::Inbox;
 
 /// Something that newer kernels' rings have, and that we do without where it is missing.
 ///
-/// Tests force them off, with [`Builder::without`](crate::Builder::without) or the environment variable `GIMMAL_WITHOUT`
-/// (names as given here, between commas).
+/// Tests force them off, with [`Builder::without`](crate::Builder::without) or the environment variable
+/// `GIMMAL_WITHOUT` (names as given here, between commas).
 ///
 /// # Examples
 ///

@@ -145,8 +145,9 @@ impl Simulated {
         }
     }
 
-    /// Tells how to know whether other threads work for this core. While they do, time stands still for it: a clock that
-    /// jumps would let everything time out before they had a chance. They should ring the inbox when they are done.
+    /// Tells how to know whether other threads work for this core. While they do, time stands still for it: a clock
+    /// that jumps would let everything time out before they had a chance. They should ring the inbox when they are
+    /// done.
     pub fn with_helpers(mut self, are_busy: impl Fn() -> bool + 'static) -> Simulated {
         self.are_helpers_busy = Box::new(are_busy);
         self

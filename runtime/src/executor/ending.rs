@@ -1,5 +1,5 @@
-//! The end of cores: their tasks' futures are dropped, what is in flight is cancelled, and its last replies are waited for.
-//! What was promised to be finished is cancelled at half time only.
+//! The end of cores: their tasks' futures are dropped, what is in flight is cancelled, and its last replies are waited
+//! for. What was promised to be finished is cancelled at half time only.
 
 use std::io;
 use std::rc::Rc;
@@ -8,8 +8,8 @@ use crate::core::{Core, Told};
 use crate::task::Tasks;
 use crate::time::{Duration, Instant};
 
-/// Ends the cores of this thread, which is one, or all of a simulated world. It takes `within` at most; what a device still
-/// holds then is leaked, and told.
+/// Ends the cores of this thread, which is one, or all of a simulated world. It takes `within` at most; what a device
+/// still holds then is leaked, and told.
 pub(crate) fn end(cores: &[Rc<Core>], within: Duration) {
     drop_tasks(cores);
     let began = cores[0].now();

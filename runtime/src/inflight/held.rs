@@ -74,12 +74,13 @@ impl Held {
     pub fn place<T: Op>(op: T, cells: &Cells) -> (Held, Loan) {
         let cell = cells.take(Layout::new::<OpCell<T>>()).cast::<OpCell<T>>();
         let head = Head { kind: const { &T::KIND }, yields: Yields::Count, answered: None };
-        // SAFETY: `write` wants the place valid for writes and aligned. `take` gave a block of this layout that is ours alone.
+        // SAFETY: `write` wants the place valid for writes and aligned. `take` gave a block of this layout that is ours
+        // alone.
         unsafe { cell.write(OpCell { head, op }) };
         let unwinding = Unplace { cell, cells };
-        // SAFETY: `&mut` wants the op initialised (above), aligned, and not reachable otherwise while the borrow lives. The
-        // borrow is stretched to 'static here, and kept within its bounds by who has the request: `Lent` alone, which lets
-        // nobody keep a part of it and ends at the answer, before which nobody looks at the op again.
+        // SAFETY: `&mut` wants the op initialised (above), aligned, and not reachable otherwise while the borrow lives.
+        // The borrow is stretched to 'static here, and kept within its bounds by who has the request: `Lent` alone,
+        // which lets nobody keep a part of it and ends at the answer, before which nobody looks at the op again.
         let request = unsafe { (&raw mut (*cell.as_ptr()).op).as_mut().expect("not null") }.request();
         std::mem::forget(unwinding);
         // SAFETY: the head lies beside the op, not in it, so the request's borrow does not cover it; the cell is ours.
@@ -118,7 +119,8 @@ impl Held {
         }
     }
 
-    /// Takes the op out, and gives it with what came to `settle`, which is foreign: nothing of the core may be borrowed.
+    /// Takes the op out, and gives it with what came to `settle`, which is foreign: nothing of the core may be
+    /// borrowed.
     ///
     /// # Panics
     ///
@@ -166,11 +168,12 @@ impl Held {
     #[inline]
     unsafe fn take_op<T: Op>(self, cells: &Cells) -> T {
         let cell = self.head.cast::<OpCell<T>>();
-        // SAFETY: `read` wants an initialised, aligned op that is not used again. It was placed as this type. The proof said
-        // that the request is gone and the kernel is done; `self` is consumed, and its cell goes back to the free list as
-        // plain bytes.
+        // SAFETY: `read` wants an initialised, aligned op that is not used again. It was placed as this type. The proof
+        // said that the request is gone and the kernel is done; `self` is consumed, and its cell goes back to the free
+        // list as plain bytes.
         let op = unsafe { (&raw const (*cell.as_ptr()).op).read() };
-        // SAFETY: `give` wants an unused block that `take` gave: `place` took it with this layout, and the op has left it.
+        // SAFETY: `give` wants an unused block that `take` gave: `place` took it with this layout, and the op has left
+        // it.
         unsafe { cells.give(cell.cast(), Layout::new::<OpCell<T>>()) };
         op
     }
@@ -277,7 +280,8 @@ impl Lent {
     /// Gives the request to the kernel, whose CQE is the answer.
     #[inline(always)]
     pub fn into_kernel(self) {
-        // The borrow ends here, as far as the compiler knows; `Answer::from_kernel` says who keeps the promise from now on.
+        // The borrow ends here, as far as the compiler knows; `Answer::from_kernel` says who keeps the promise from now
+        // on.
     }
 }
 
@@ -356,8 +360,8 @@ fn kernel_reply(result: i32, yields: Yields) -> io::Result<Reply> {
         (_, Err(_)) => Err(error(result)),
         (Yields::Count, Ok(count)) => Ok(Reply::Count(count)),
         (Yields::Fd, Ok(_)) => {
-            // SAFETY: `from_raw_fd` wants an open descriptor that nobody else owns. The request asked for a new one, and
-            // this is the kernel's answer to it, which is consumed here.
+            // SAFETY: `from_raw_fd` wants an open descriptor that nobody else owns. The request asked for a new one,
+            // and this is the kernel's answer to it, which is consumed here.
             let fd = unsafe { OwnedFd::from_raw_fd(result) };
             Ok(Reply::Fd(fd.into()))
         }
@@ -417,7 +421,8 @@ impl Cells {
     #[inline]
     unsafe fn give(&self, block: NonNull<u8>, layout: Layout) {
         match class_of(layout) {
-            // SAFETY: `push` wants a free block of its class: the caller promises that, and the class follows from the layout.
+            // SAFETY: `push` wants a free block of its class: the caller promises that, and the class follows from the
+            // layout.
             Some(class) if self.free[class].len.get() < KEPT_MAX => unsafe { self.free[class].push(block) },
             // SAFETY: `free` wants what the caller promises.
             _ => unsafe { free(block, layout) },
@@ -493,6 +498,7 @@ fn allocate(layout: Layout) -> NonNull<u8> {
 #[cold]
 unsafe fn free(block: NonNull<u8>, layout: Layout) {
     let layout = class_of(layout).map_or(layout, block_layout);
-    // SAFETY: `dealloc` wants the layout that the block was allocated with: both come from `class_of` for the same class.
+    // SAFETY: `dealloc` wants the layout that the block was allocated with: both come from `class_of` for the same
+    // class.
     unsafe { alloc::dealloc(block.as_ptr(), layout) };
 }

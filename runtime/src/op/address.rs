@@ -82,8 +82,8 @@ impl SocketAddress {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for another family, and for a path of 108 bytes, which the kernel knows
-    /// and std does not.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for another family, and for a path of 108 bytes, which the kernel
+    /// knows and std does not.
     pub fn unix(&self) -> io::Result<unix::net::SocketAddr> {
         match self.unix_name() {
             None => {
@@ -158,7 +158,8 @@ impl SocketAddress {
         }
     }
 
-    /// What a plain syscall returned. A unix socket's path of 108 bytes is told as no name: rustix has no room for its end.
+    /// What a plain syscall returned. A unix socket's path of 108 bytes is told as no name: rustix has no room for its
+    /// end.
     pub(super) fn of_any(address: Option<SocketAddrAny>) -> SocketAddress {
         match address {
             Some(address) if address.address_family() == AddressFamily::UNIX => SocketAddress::from_any_unix(address),
@@ -326,8 +327,8 @@ mod tests {
         assert!(told.unix().unwrap().is_unnamed());
     }
 
-    /// A peer chooses its name, so no name may make us panic. The kernel takes paths of 108 bytes, and tells them with a NUL
-    /// behind them, which is a byte more than `struct sockaddr_un` has.
+    /// A peer chooses its name, so no name may make us panic. The kernel takes paths of 108 bytes, and tells them with
+    /// a NUL behind them, which is a byte more than `struct sockaddr_un` has.
     /// Catches: rustix asked to decode that.
     #[test]
     fn a_path_of_108_bytes_is_no_panic() {

@@ -1,7 +1,7 @@
 //! Ops on datagrams: send one to an address, receive one and learn whose it is.
 //!
-//! A send never waits. On a ring one that did would go out empty: the kernel drops at the first try what it should send at the
-//! second (seen on Linux 6.18). And where another unix socket has no room, no event tells that it has again.
+//! A send never waits. On a ring one that did would go out empty: the kernel drops at the first try what it should send
+//! at the second (seen on Linux 6.18). And where another unix socket has no room, no event tells that it has again.
 
 use std::fmt;
 use std::io;
@@ -52,8 +52,8 @@ pub struct Sender {
     part: Part,
 }
 
-/// `struct msghdr` of the kernel's. Its pointers are atomics because those may go to another thread with their op; nobody but
-/// the kernel follows them.
+/// `struct msghdr` of the kernel's. Its pointers are atomics because those may go to another thread with their op;
+/// nobody but the kernel follows them.
 #[derive(Debug)]
 #[repr(C)]
 struct Message {
@@ -178,16 +178,16 @@ impl fmt::Debug for DatagramRequest<'_> {
 
 /// Sends a datagram, or says that there is no room for it. `sendto(2)`, with `MSG_DONTWAIT` and `MSG_NOSIGNAL`.
 ///
-/// Returns how many bytes went out, which are all, and the buffer. A datagram of no bytes is one, too. That it was sent says not
-/// that it came: UDP may drop it anywhere, in the receiver's full queue for one.
+/// Returns how many bytes went out, which are all, and the buffer. A datagram of no bytes is one, too. That it was sent
+/// says not that it came: UDP may drop it anywhere, in the receiver's full queue for one.
 ///
 /// # Errors
 ///
-/// The buffer comes back in the error. [`WouldBlock`](io::ErrorKind::WouldBlock) where there is no room: in the socket's own
-/// buffer, and then [`Poll`](super::ready::Poll) tells when there is; or in the receiver's queue, if that is a unix socket, of
-/// which nobody tells, so try again later. EMSGSIZE for more than the protocol carries, 65,507 bytes over IPv4. A unix socket is
-/// told at once that nobody has the name (ENOENT, ECONNREFUSED); one that speaks UDP, if it is connected with who refused it, by the
-/// next thing that it does. Everything else is sendto(2)'s.
+/// The buffer comes back in the error. [`WouldBlock`](io::ErrorKind::WouldBlock) where there is no room: in the
+/// socket's own buffer, and then [`Poll`](super::ready::Poll) tells when there is; or in the receiver's queue, if that
+/// is a unix socket, of which nobody tells, so try again later. EMSGSIZE for more than the protocol carries, 65,507
+/// bytes over IPv4. A unix socket is told at once that nobody has the name (ENOENT, ECONNREFUSED); one that speaks UDP,
+/// if it is connected with who refused it, by the next thing that it does. Everything else is sendto(2)'s.
 ///
 /// # Cancel safety
 ///
@@ -259,19 +259,21 @@ impl<B: IoBuf> Op for SendTo<B> {
 /// Receives a datagram, and tells whose it is. `recvfrom(2)`.
 ///
 /// Returns how many bytes came and who sent them, and the buffer. What does not fit is gone, as with std: with
-/// `RecvFlags::TRUNC` the count says how long the datagram was, which may be more than the buffer holds. 0 is a datagram of no
-/// bytes, or one for which the buffer has no room at all. A stream can be asked, too; it does not tell whose its bytes are.
+/// `RecvFlags::TRUNC` the count says how long the datagram was, which may be more than the buffer holds. 0 is a
+/// datagram of no bytes, or one for which the buffer has no room at all. A stream can be asked, too; it does not tell
+/// whose its bytes are.
 ///
 /// # Errors
 ///
-/// The buffer comes back in the error. ECONNREFUSED where an earlier datagram of a connected socket found nobody. Everything else
-/// is recvfrom(2)'s.
+/// The buffer comes back in the error. ECONNREFUSED where an earlier datagram of a connected socket found nobody.
+/// Everything else is recvfrom(2)'s.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future asks the kernel to stop, which may have a datagram for it already. [`abandon`](Op::abandon) is the last to
-/// see that one, and drops it. Whoever must lose none keeps the future and polls it again, as `net`'s streams keep their
-/// receives; or waits with [`Poll`](super::ready::Poll), which takes nothing, and receives with `DONTWAIT`.
+/// Dropping the future asks the kernel to stop, which may have a datagram for it already. [`abandon`](Op::abandon) is
+/// the last to see that one, and drops it. Whoever must lose none keeps the future and polls it again, as `net`'s
+/// streams keep their receives; or waits with [`Poll`](super::ready::Poll), which takes nothing, and receives with
+/// `DONTWAIT`.
 ///
 /// # io_uring
 ///

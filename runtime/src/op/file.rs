@@ -255,8 +255,8 @@ fn rw_flags(flags: ReadWriteFlags) -> i32 {
 ///
 /// Dropping the future asks the kernel to stop; it may read all the same, into a buffer that goes with the op. At an
 /// offset nothing is lost by that. At the cursor it is: the cursor has moved, and what came from a pipe or a terminal
-/// is gone, unless [`abandon`](Op::abandon), which is the last to see it, keeps it. So let a handle own that op, as `fs`
-/// does, and give what came to the next caller.
+/// is gone, unless [`abandon`](Op::abandon), which is the last to see it, keeps it. So let a handle own that op, as
+/// `fs` does, and give what came to the next caller.
 ///
 /// # io_uring
 ///
@@ -521,8 +521,8 @@ pub struct Close {
     fd: Closing,
 }
 
-/// A descriptor on its way to be closed. Whoever services the request takes it out, except a ring, whose kernel closes the
-/// number: from then on it may be a stranger's, so nobody closes it again, whatever becomes of the op.
+/// A descriptor on its way to be closed. Whoever services the request takes it out, except a ring, whose kernel closes
+/// the number: from then on it may be a stranger's, so nobody closes it again, whatever becomes of the op.
 #[derive(Debug)]
 pub struct Closing {
     fd: Option<Fd>,

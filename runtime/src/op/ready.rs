@@ -194,12 +194,13 @@ impl Op for Poll {
     }
 }
 
-/// Tells what is there, and from then on what comes anew. Edge-triggered: what stays there is not told again until more comes.
+/// Tells what is there, and from then on what comes anew. Edge-triggered: what stays there is not told again until more
+/// comes.
 ///
-/// What nobody has taken yet is one item, which says all that came, and if it is more than one edge, [that](Interest::SEVERAL).
-/// When more than 16 edges have come that nobody took, the
-/// poll is cancelled: it ends with ECANCELED, and whoever wants to know more asks again. So a descriptor that nobody looks at
-/// costs nothing in the long run.
+/// What nobody has taken yet is one item, which says all that came, and if it is more than one edge,
+/// [that](Interest::SEVERAL). When more than 16 edges have come that nobody took, the poll is cancelled: it ends with
+/// ECANCELED, and whoever wants to know more asks again. So a descriptor that nobody looks at costs nothing in the long
+/// run.
 ///
 /// Each reply tells what came, as [`Poll`] does. It can end at any time without an error; then ask again. After the
 /// start and after each reply, read until there is nothing more.

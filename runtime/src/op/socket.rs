@@ -167,8 +167,8 @@ impl<'a> SocketRequest<'a> {
         })
     }
 
-    /// Waits for nothing: EAGAIN says that it would have to. The exception is a connect of a blocking socket that is not
-    /// [ours](Connect::ours), whose way is the pool.
+    /// Waits for nothing: EAGAIN says that it would have to. The exception is a connect of a blocking socket that is
+    /// not [ours](Connect::ours), whose way is the pool.
     #[inline(always)]
     pub(super) fn call(&mut self) -> Answered {
         let none = |()| Reply::Count(0);
@@ -362,8 +362,8 @@ fn why_not_accepted(fd: FdRef<'_>) -> Errno {
     }
 }
 
-/// Takes a connection that is there. A blocking listener must not block us: another process may have been faster than our
-/// poll, so the listener is asked once more, and the rest of the race (one system call wide) is left to the caller.
+/// Takes a connection that is there. A blocking listener must not block us: another process may have been faster than
+/// our poll, so the listener is asked once more, and the rest of the race (one system call wide) is left to the caller.
 fn accept(fd: FdRef<'_>, peer: Option<&mut SocketAddress>) -> Answered {
     match ready::poll_now(fd, Interest::READABLE) {
         Err(Errno::AGAIN) if !is_listening(fd) => return Err(why_not_accepted(fd)),
@@ -380,17 +380,18 @@ fn accept(fd: FdRef<'_>, peer: Option<&mut SocketAddress>) -> Answered {
 
 /// Connects. `connect(2)`; `IORING_OP_CONNECT` (5.5).
 ///
-/// A connect that is cancelled may still come about: close the socket, do not use it again. A unix socket is connected at
-/// once, or waits while the listener's backlog is full; that takes a thread, the kernel's or one of the blocking pool.
+/// A connect that is cancelled may still come about: close the socket, do not use it again. A unix socket is connected
+/// at once, or waits while the listener's backlog is full; that takes a thread, the kernel's or one of the blocking
+/// pool.
 #[derive(Debug)]
 pub struct Connect {
     /// The socket.
     pub fd: SharedFd,
     /// To whom.
     pub address: SocketAddress,
-    /// [`call::socket`](crate::call::socket) made it, and nobody else uses it yet. So it may be made non-blocking for the moment of the system call,
-    /// which is how it connects where no ring does; otherwise a blocking socket takes a thread of the blocking pool, which
-    /// cannot be cancelled.
+    /// [`call::socket`](crate::call::socket) made it, and nobody else uses it yet. So it may be made non-blocking for
+    /// the moment of the system call, which is how it connects where no ring does; otherwise a blocking socket takes a
+    /// thread of the blocking pool, which cannot be cancelled.
     pub ours: bool,
 }
 
@@ -408,8 +409,8 @@ impl Op for Connect {
 
 /// Takes a connection. `accept4(2)`, close-on-exec; `IORING_OP_ACCEPT` (5.5).
 ///
-/// Returns the connection and who connected. The kernel may complete it although it was cancelled: `abandon` closes that
-/// connection, so let a handle own the op, as `net` does, and it waits for the next caller instead.
+/// Returns the connection and who connected. The kernel may complete it although it was cancelled: `abandon` closes
+/// that connection, so let a handle own the op, as `net` does, and it waits for the next caller instead.
 #[derive(Debug)]
 pub struct Accept {
     /// The listener.
@@ -439,7 +440,8 @@ impl Op for Accept {
 
 /// Takes connections, one reply each. `IORING_OP_ACCEPT` with `IORING_ACCEPT_MULTISHOT` (5.19).
 ///
-/// Who connected is not told: ask [`call::name`](crate::call::name). It can end at any time without an error; then ask again.
+/// Who connected is not told: ask [`call::name`](crate::call::name). It can end at any time without an error; then ask
+/// again.
 #[derive(Debug)]
 pub struct AcceptMany {
     /// The listener.
@@ -509,9 +511,9 @@ impl<B: IoBufMut> Op for Recv<B> {
 ///
 /// Returns how many bytes went out, and the buffer. With `whole` fewer than it holds means that the connection broke.
 ///
-/// One case wants care: between unix sockets of datagrams that are not each other's peers, a ring sends an **empty** datagram
-/// when it had to wait for room (seen on Linux 6.18, which drops at the first try what it should send at the second), and
-/// says 0. There wait with [`Poll`](super::ready::Poll), and send with `DONTWAIT`.
+/// One case wants care: between unix sockets of datagrams that are not each other's peers, a ring sends an **empty**
+/// datagram when it had to wait for room (seen on Linux 6.18, which drops at the first try what it should send at the
+/// second), and says 0. There wait with [`Poll`](super::ready::Poll), and send with `DONTWAIT`.
 #[derive(Debug)]
 pub struct Send<B> {
     /// The socket.

@@ -232,7 +232,8 @@ mod tests {
     use crate::cores::spawn_on;
     use crate::runtime::Choice;
 
-    /// Catches: a panic of a core's loop that ends its thread and nothing else; a core that is lost and keeps its tasks.
+    /// Catches: a panic of a core's loop that ends its thread and nothing else; a core that is lost and keeps its
+    /// tasks.
     #[test]
     fn a_core_that_is_lost_takes_block_on_with_it_in_words_and_ends_in_order() {
         let runtime = Builder::new().insist_on(Choice::Fallback).cores(3).build().unwrap();

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! **Who may touch what.** `Header::own` belongs to the thread of the task's core: one gets there only through a
-//! [`Local`], which cannot leave that thread (and a [`Parcel`], which no core has seen yet). The stage belongs to the core until the outcome says otherwise, and then to the join handle,
-//! until that says goodbye (mail, or a call on the core's own thread) and it is the core's again. The rest of the
-//! header is atomics and a lock.
+//! [`Local`], which cannot leave that thread (and a [`Parcel`], which no core has seen yet). The stage belongs to the
+//! core until the outcome says otherwise, and then to the join handle, until that says goodbye (mail, or a call on the
+//! core's own thread) and it is the core's again. The rest of the header is atomics and a lock.
 //!
 //! **Who frees.** `references` counts wakers, mail on its way, and 1 for the local side together: all `Local`s, and
 //! the join handle while it lives. Future and output are gone when the local side goes, so the last reference,
@@ -370,8 +370,8 @@ impl Drop for Local {
     fn drop(&mut self) {
         let locals = self.own().locals.get() - 1;
         self.own().locals.set(locals);
-        // A cell that still holds a future, whose handle lives, or that is queued keeps the local side's reference: at a
-        // handle's goodbye after the end it is the handle's to drop, and otherwise memory is leaked rather than freed
+        // A cell that still holds a future, whose handle lives, or that is queued keeps the local side's reference: at
+        // a handle's goodbye after the end it is the handle's to drop, and otherwise memory is leaked rather than freed
         // under somebody.
         if locals == 0 && self.is_over() {
             // SAFETY: `from_raw` wants a reference that is nobody else's: the local side's, which ends here.
@@ -390,7 +390,8 @@ impl Header {
 ///
 /// # Safety
 ///
-/// The block behind `header` fits a `TaskCell<F>`, and is the caller's alone; its header is initialised, its stage is not.
+/// The block behind `header` fits a `TaskCell<F>`, and is the caller's alone; its header is initialised, its stage is
+/// not.
 unsafe fn set_stage<F: Future>(header: NonNull<Header>, future: F) {
     // SAFETY: `write` through a raw pointer wants a place that is valid and aligned, and drops nothing there.
     unsafe { (&raw mut (*header.cast::<TaskCell<F>>().as_ptr()).stage).write(UnsafeCell::new(Stage::Future(future))) };

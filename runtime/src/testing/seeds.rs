@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-/// Reads the environment: `GIMMAL_SEED=7` replays one seed, `GIMMAL_SEEDS=5000` or `GIMMAL_SEEDS=1000..6000` takes others than the
-/// test's own, which are `0..wanted`.
+/// Reads the environment: `GIMMAL_SEED=7` replays one seed, `GIMMAL_SEEDS=5000` or `GIMMAL_SEEDS=1000..6000` takes
+/// others than the test's own, which are `0..wanted`.
 ///
 /// # Panics
 ///
-/// If a variable makes no sense: a test that ran with other seeds than it was told would find nothing, and say so with a
-/// green tick.
+/// If a variable makes no sense: a test that ran with other seeds than it was told would find nothing, and say so with
+/// a green tick.
 pub(super) fn from_environment(wanted: u64) -> Range<u64> {
     let variable = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     match choose(wanted, variable("GIMMAL_SEED"), variable("GIMMAL_SEEDS")) {

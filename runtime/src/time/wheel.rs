@@ -8,24 +8,25 @@
 //!                            │ 262 us   │ 4.1 us  │ 64 ns   │ 1 ns    │  the width of one slot
 //! ```
 //!
-//! **Where an entry lives** follows from its deadline and from `elapsed`, the time that the wheel has reached: its level
-//! is that of the highest group of six bits in which the two differ, its slot is the deadline's own group there. Hence
-//! every entry of a lower level is due before every entry of a higher one, the slots of a level are in order, and the
-//! first slot of the first level that has any holds the earliest deadline. Two bit scans find it: nothing is searched.
+//! **Where an entry lives** follows from its deadline and from `elapsed`, the time that the wheel has reached: its
+//! level is that of the highest group of six bits in which the two differ, its slot is the deadline's own group there.
+//! Hence every entry of a lower level is due before every entry of a higher one, the slots of a level are in order, and
+//! the first slot of the first level that has any holds the earliest deadline. Two bit scans find it: nothing is
+//! searched.
 //!
-//! **Granularity is one nanosecond.** The kernel's wait overshoots by 10 us only, so a wheel that rounds to a millisecond
-//! would be the largest part of a short sleep's lateness. Each slot keeps the least deadline put into it, so
-//! [`Wheel::next_expiry`] is exact on every level, and a wait for it does not end early to move entries about.
-//! One exception: a cancelled entry leaves its deadline behind as its slot's minimum. A core may wake for it once, finds
+//! **Granularity is one nanosecond.** The kernel's wait overshoots by 10 us only, so a wheel that rounds to a
+//! millisecond would be the largest part of a short sleep's lateness. Each slot keeps the least deadline put into it,
+//! so [`Wheel::next_expiry`] is exact on every level, and a wait for it does not end early to move entries about. One
+//! exception: a cancelled entry leaves its deadline behind as its slot's minimum. A core may wake for it once, finds
 //! nothing due, and the split that follows makes the minima exact again.
 //!
-//! **Splitting.** When the earliest slot comes due and holds several entries, `elapsed` moves to the slot's minimum, and
-//! the entries move to lower levels: at most ten moves in the life of an entry, usually two or three, and none for one
-//! that is alone in its slot. What comes out is ordered by deadline, and by insertion where deadlines are equal.
+//! **Splitting.** When the earliest slot comes due and holds several entries, `elapsed` moves to the slot's minimum,
+//! and the entries move to lower levels: at most ten moves in the life of an entry, usually two or three, and none for
+//! one that is alone in its slot. What comes out is ordered by deadline, and by insertion where deadlines are equal.
 //!
-//! **Bounds.** 2^32 - 1 entries, beyond which `insert` panics. Entries live in one vector and are linked by index, each in the
-//! list of its slot or in that of the free ones. The vector is given back when the wheel is empty; up to [`KEPT_ENTRIES`]
-//! it stays, so that a steady state allocates nothing.
+//! **Bounds.** 2^32 - 1 entries, beyond which `insert` panics. Entries live in one vector and are linked by index, each
+//! in the list of its slot or in that of the free ones. The vector is given back when the wheel is empty; up to
+//! [`KEPT_ENTRIES`] it stays, so that a steady state allocates nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -67,7 +68,8 @@ pub(crate) struct Wheel<P> {
     levels_in_use: u32,
     /// One bit a slot that has entries, by level.
     slots_in_use: [u64; LEVELS as usize],
-    /// No linked entry was due before this, except those that were past when they came; see the header for what hangs on it.
+    /// No linked entry was due before this, except those that were past when they came; see the header for what hangs
+    /// on it.
     elapsed_ns: u64,
     next_generation: u64,
 }
@@ -158,11 +160,11 @@ impl<P> Wheel<P> {
         entry.payload.as_mut()
     }
 
-    /// When something may be due: never later than the earliest deadline, and earlier only if the timer that was due then
-    /// has been cancelled. `None` when nothing ever is.
+    /// When something may be due: never later than the earliest deadline, and earlier only if the timer that was due
+    /// then has been cancelled. `None` when nothing ever is.
     ///
-    /// After [`pop_expired`](Self::pop_expired) has said `None` for some time, this is later than that time: a core that
-    /// waits for it does not spin.
+    /// After [`pop_expired`](Self::pop_expired) has said `None` for some time, this is later than that time: a core
+    /// that waits for it does not spin.
     pub(crate) fn next_expiry(&self) -> Option<u64> {
         Some(self.slots[self.first_slot()? as usize].least_ns)
     }
@@ -170,8 +172,8 @@ impl<P> Wheel<P> {
     /// Takes out the earliest entry, if it is due at `now_ns`. Call it until it says `None`.
     ///
     /// Entries come in the order of their deadlines, and of their insertion where those are equal; those that were past
-    /// when they were inserted count as due at the time the wheel had reached. Never a nanosecond early. A `now_ns` that
-    /// goes back counts as the latest one.
+    /// when they were inserted count as due at the time the wheel had reached. Never a nanosecond early. A `now_ns`
+    /// that goes back counts as the latest one.
     pub(crate) fn pop_expired(&mut self, now_ns: u64) -> Option<(TimerKey, P)> {
         let now_ns = now_ns.max(self.elapsed_ns);
         loop {
@@ -181,7 +183,8 @@ impl<P> Wheel<P> {
             };
             let slot = self.slots[slot_number as usize];
             if slot.least_ns > now_ns {
-                // Moving on keeps what is inserted next on low levels. It is allowed up to the first slot that has entries.
+                // Moving on keeps what is inserted next on low levels. It is allowed up to the first slot that has
+                // entries.
                 if self.slot_start(slot_number) > now_ns {
                     self.elapsed_ns = now_ns;
                 }

@@ -9,8 +9,8 @@ pub const CASE: &str = "GIMMAL_TEST_CASE";
 
 /// Runs `body`, the case `case` of the test `test`, in a child process: this very test, told so by the environment.
 ///
-/// `prepare` runs before the child starts, on a thread of its own, so that the child inherits what it does to that thread.
-/// Overrides of the runtime's settings that were meant for the parent do not reach the child.
+/// `prepare` runs before the child starts, on a thread of its own, so that the child inherits what it does to that
+/// thread. Overrides of the runtime's settings that were meant for the parent do not reach the child.
 ///
 /// # Panics
 ///

@@ -1,7 +1,7 @@
 //! io_uring denied by a seccomp filter, as containers deny it.
 //!
-//! A filter is on the thread that installs it and on all that this thread starts: threads, and programs. There is no way to
-//! take one off, so a thread of its own is what it goes on.
+//! A filter is on the thread that installs it and on all that this thread starts: threads, and programs. There is no
+//! way to take one off, so a thread of its own is what it goes on.
 
 use std::collections::BTreeMap;
 use std::fmt;

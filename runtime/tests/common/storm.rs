@@ -24,8 +24,8 @@ pub struct Storm {
 
 impl Storm {
     pub fn begin() -> Storm {
-        // SAFETY: `sigaction` wants an action that is whole: zeros are an empty mask and no flags, so no SA_RESTART; the handler
-        // touches an atomic and nothing else.
+        // SAFETY: `sigaction` wants an action that is whole: zeros are an empty mask and no flags, so no SA_RESTART;
+        // the handler touches an atomic and nothing else.
         let installed = unsafe {
             let mut action: libc::sigaction = zeroed();
             action.sa_sigaction = hit as extern "C" fn(i32) as usize;

@@ -1,8 +1,8 @@
 //! Programs that must not compile, and what the compiler must say of them.
 //!
-//! They are built by a cargo of their own. In them, a comment line that starts with `^` tells the error that the compiler
-//! must show for the line above it: how it begins, and by the place of the `^`, its column. Errors that are missing,
-//! elsewhere, worded otherwise or not told there all fail the test.
+//! They are built by a cargo of their own. In them, a comment line that starts with `^` tells the error that the
+//! compiler must show for the line above it: how it begins, and by the place of the `^`, its column. Errors that are
+//! missing, elsewhere, worded otherwise or not told there all fail the test.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -85,10 +85,11 @@ impl Drop for SendsOn {
     }
 }
 
-/// A core that ends sends to one that has ended, or is about to: the closure is dropped, somewhere, and the handle says so.
+/// A core that ends sends to one that has ended, or is about to: the closure is dropped, somewhere, and the handle says
+/// so.
 ///
-/// Catches: a parcel that is dropped silently when the inbox is closed; one that comes between the last look at the tasks
-/// and the closing of the inbox.
+/// Catches: a parcel that is dropped silently when the inbox is closed; one that comes between the last look at the
+/// tasks and the closing of the inbox.
 #[test]
 fn what_is_sent_to_a_core_that_has_ended_is_cancelled() {
     on_each_driver("sent at the end", |builder| {

@@ -56,8 +56,8 @@ fn of_a_hundred_thousand_messages_between_two_cores_none_is_lost() {
     });
 }
 
-/// Within each of many seeds: messages in all directions, some aborted, some detached, with sleeps in between, and a model
-/// of which must have come.
+/// Within each of many seeds: messages in all directions, some aborted, some detached, with sleeps in between, and a
+/// model of which must have come.
 ///
 /// Catches: a turn that leaves mail behind when it ends; time that goes on while a core has mail.
 #[test]

@@ -27,10 +27,11 @@ async fn whereabouts() -> (usize, ThreadId) {
     (core_id(), thread::current().id())
 }
 
-/// The future is none that could be sent. It is made, polled and dropped on the core that was named, and its output comes
-/// to the one that asked.
+/// The future is none that could be sent. It is made, polled and dropped on the core that was named, and its output
+/// comes to the one that asked.
 ///
-/// Catches: a parcel that is sent to core 0 whatever was named; turns on one thread that do not change the current core.
+/// Catches: a parcel that is sent to core 0 whatever was named; turns on one thread that do not change the current
+/// core.
 #[test]
 fn what_is_sent_to_a_core_runs_there_and_its_output_comes_back() {
     on_each_driver("sent and back", |builder| {
@@ -138,7 +139,8 @@ fn a_core_that_is_not_there_is_a_mistake() {
 
 /// Both the future and an output that nobody takes are dropped by their own core.
 ///
-/// Catches: an output that goes with the handle, on whatever thread that is; a goodbye that is overwritten by the spawn.
+/// Catches: an output that goes with the handle, on whatever thread that is; a goodbye that is overwritten by the
+/// spawn.
 #[test]
 fn a_dropped_handle_detaches_and_the_output_is_dropped_over_there() {
     on_each_driver("detached", |builder| {
@@ -157,7 +159,8 @@ fn a_dropped_handle_detaches_and_the_output_is_dropped_over_there() {
     });
 }
 
-/// Catches: an abort that is lost with a spawn it overtakes; a task that is aborted without its future being dropped there.
+/// Catches: an abort that is lost with a spawn it overtakes; a task that is aborted without its future being dropped
+/// there.
 #[test]
 fn an_abort_from_another_core_drops_the_future_over_there() {
     on_each_driver("aborted", |builder| {

@@ -1,8 +1,9 @@
-//! Every op, with the same inputs, good and bad, on all three drivers: the results are the same, up to what the man page
-//! leaves open, which each op's row states as a relation.
+//! Every op, with the same inputs, good and bad, on all three drivers: the results are the same, up to what the man
+//! page leaves open, which each op's row states as a relation.
 //!
 //! A scenario is a program of ops that tells what each of them returned. It runs on the ring, on the fallback and in
-//! simulated worlds of several seeds, and the stories must be equal line by line. Run with `--nocapture` to see the table.
+//! simulated worlds of several seeds, and the stories must be equal line by line. Run with `--nocapture` to see the
+//! table.
 //!
 //! | to … | look in |
 //! | --- | --- |
@@ -40,16 +41,18 @@ fn rows() -> Vec<Row> {
     families.into_iter().flatten().collect()
 }
 
-/// So many worlds each scenario plays in: what a kernel may do in this order or that, the drivers agree on all the same.
+/// So many worlds each scenario plays in: what a kernel may do in this order or that, the drivers agree on all the
+/// same.
 const SEEDS: u64 = 3;
 
-/// Catches, each tried: a file opened without close-on-exec (`Open`); a position that a ring is given as the cursor (`Read`,
-/// `Write`, `Open`); a sync that a ring answers without doing it (`Fsync`); connections of a ring's multishot accept that leak
-/// into other programs (`AcceptMany`); in the fallback, «not yet» taken for a count of 0 (`Recv`, `Accept`, `Connect`),
-/// MSG_DONTWAIT that waits and MSG_WAITALL that is content with less (`Recv`), readiness that tells what was asked for instead
-/// of what came (`Poll`, `PollMany`); in the simulated kernel, a reset where the end should be (`Recv`, `Close`), another error
-/// for an offset out of range (`Read`, `Write`, `try_read`), an append at the place it was told (`Write`), a length refused
-/// (`Truncate`), an address given out twice (`bind`), a close that the far side never hears of (all that has two sides).
+/// Catches, each tried: a file opened without close-on-exec (`Open`); a position that a ring is given as the cursor
+/// (`Read`, `Write`, `Open`); a sync that a ring answers without doing it (`Fsync`); connections of a ring's multishot
+/// accept that leak into other programs (`AcceptMany`); in the fallback, «not yet» taken for a count of 0 (`Recv`,
+/// `Accept`, `Connect`), MSG_DONTWAIT that waits and MSG_WAITALL that is content with less (`Recv`), readiness that
+/// tells what was asked for instead of what came (`Poll`, `PollMany`); in the simulated kernel, a reset where the end
+/// should be (`Recv`, `Close`), another error for an offset out of range (`Read`, `Write`, `try_read`), an append at
+/// the place it was told (`Write`), a length refused (`Truncate`), an address given out twice (`bind`), a close that
+/// the far side never hears of (all that has two sides).
 #[test]
 fn every_op_gives_the_same_results_on_all_drivers() {
     let mut drivers = Vec::new();

@@ -132,7 +132,8 @@ pub async fn fills_a_pipe_and_waits_for_room(scene: Scene) {
     scene.tell("more than it holds", &count(submit(write(&writer, &[7; ROOM + 5_000], Position::Cursor)).await));
     scene.tell("ready", &scene.ask(Poll { fd: writer.clone(), interest: Interest::WRITABLE }).await);
     scene.tell("a byte more", &scene.limit(submit(write(&writer, b"1", Position::Cursor))).await.is_none().to_string());
-    // That one was left to finish, as every write is. Which of two that wait goes in first is not said, so they are alike.
+    // That one was left to finish, as every write is. Which of two that wait goes in first is not said, so they are
+    // alike.
     let waiting = spawn(submit(write(&writer, b"1", Position::Cursor)));
     yield_now().await;
     scene.tell("reading", &count(submit(read(&reader, 8_192, Position::Cursor)).await));

@@ -76,7 +76,8 @@ impl<B: AsRef<[u8]>> Shown for ((usize, SocketAddress), B) {
     }
 }
 
-/// The real kernel's descriptors tell whether they would leak into programs that are started; simulated ones start none.
+/// The real kernel's descriptors tell whether they would leak into programs that are started; simulated ones start
+/// none.
 impl Shown for Fd {
     fn shown(&self) -> String {
         match self {

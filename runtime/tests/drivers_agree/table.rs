@@ -104,8 +104,8 @@ impl Driver {
     }
 }
 
-/// So long an op may keep a scenario waiting before it is said to wait. A machine that is busy with other things may need
-/// longer, so when drivers differ they get ten times as long before that counts.
+/// So long an op may keep a scenario waiting before it is said to wait. A machine that is busy with other things may
+/// need longer, so when drivers differ they get ten times as long before that counts.
 const PATIENCE: Duration = Duration::from_millis(150);
 const MORE_PATIENCE: Duration = Duration::from_millis(1500);
 

@@ -1,8 +1,9 @@
 //! What becomes of an op whose future goes: each op, in each state of its life, on each driver.
 //!
-//! In every cell: the op is dropped exactly once, and not before its last reply; memory that it gave back is never written
-//! to; no descriptor and no thread is left; nothing is in flight and no timer set; what was sent to it is still there or was
-//! taken whole, what it had to send went out whole or not at all, and nobody who connected is left in the lurch.
+//! In every cell: the op is dropped exactly once, and not before its last reply; memory that it gave back is never
+//! written to; no descriptor and no thread is left; nothing is in flight and no timer set; what was sent to it is still
+//! there or was taken whole, what it had to send went out whole or not at all, and nobody who connected is left in the
+//! lurch.
 //!
 //! The tables are printed; a cell that cannot be says why below its table.
 
@@ -26,8 +27,8 @@ use scenes::Row;
 /// A cell takes milliseconds; the end of a runtime may take a second.
 const CELL_MAX: Duration = Duration::from_secs(30);
 
-/// Catches: `Slots::orphan` that frees the op at once; an `orphan` that does not cancel; an `abandon` that does not run, or
-/// forgets the descriptor it is given; `drain` that leaves out ops whose future was forgotten.
+/// Catches: `Slots::orphan` that frees the op at once; an `orphan` that does not cancel; an `abandon` that does not
+/// run, or forgets the descriptor it is given; `drain` that leaves out ops whose future was forgotten.
 #[test]
 fn an_op_is_released_once_by_its_last_reply_on_the_ring() {
     print_table(Driver::Ring);

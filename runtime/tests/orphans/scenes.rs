@@ -343,7 +343,8 @@ fn connecting(tally: &Tally, driver: Driver) -> Scene {
     Scene::of(async { submit(op).await.unwrap() }).then(|_fate| drop(listening))
 }
 
-/// The visitor is still to be accepted, or was sent away by an op that nobody waited for. He is never left in the lurch.
+/// The visitor is still to be accepted, or was sent away by an op that nobody waited for. He is never left in the
+/// lurch.
 fn is_served(listener: Listener) -> impl FnOnce(Fate) {
     move |fate| {
         let (waits, ended) = (listener.has_visitor(), listener.has_ended_all());

@@ -8,16 +8,16 @@
 //!                                  models: incoming, outgoing, sheet, flows, strangers ───► verdict
 //! ```
 //!
-//! After each program: every op was lent once, answered once and dropped once; the kernel was lent nothing that it has not
-//! answered; no slot, descriptor, buffer, timer, task or byte of memory is left; what arrived, and what files hold now and
-//! after a power cut, is what the models allow; nobody outside believes in a connection that is gone.
+//! After each program: every op was lent once, answered once and dropped once; the kernel was lent nothing that it has
+//! not answered; no slot, descriptor, buffer, timer, task or byte of memory is left; what arrived, and what files hold
+//! now and after a power cut, is what the models allow; nobody outside believes in a connection that is gone.
 //!
 //! A failing seed prints its script and the line that replays it: `GIMMAL_SEED` runs one, `GIMMAL_SEEDS` so many.
 //!
 //! # What it has been seen to find
 //!
-//! `mutations/` holds these as patches; `.ci/mutations` applies each to a copy and expects the programs to notice within
-//! 1,000 seeds. The seeds below are the first that did, give or take what runs beside them.
+//! `mutations/` holds these as patches; `.ci/mutations` applies each to a copy and expects the programs to notice
+//! within 1,000 seeds. The seeds below are the first that did, give or take what runs beside them.
 //!
 //! | mutation | seed | what was noticed |
 //! | --- | --- | --- |

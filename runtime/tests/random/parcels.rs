@@ -1,4 +1,5 @@
-//! What cores send each other: each parcel is opened once, on the core it was sent to, in the order in which they were sent.
+//! What cores send each other: each parcel is opened once, on the core it was sent to, in the order in which they were
+//! sent.
 
 use std::panic::resume_unwind;
 use std::rc::Rc;

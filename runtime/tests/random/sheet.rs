@@ -1,7 +1,8 @@
-//! What each byte of a file may be, now and after a power cut: it is written all over, by one task, one write at a time.
+//! What each byte of a file may be, now and after a power cut: it is written all over, by one task, one write at a
+//! time.
 //!
-//! A write that was dropped is on its way, or over, or was never begun: its bytes may be there or not. The next write or
-//! sync of the same handle waits for it, so after that it is known, unless that tells of an error.
+//! A write that was dropped is on its way, or over, or was never begun: its bytes may be there or not. The next write
+//! or sync of the same handle waits for it, so after that it is known, unless that tells of an error.
 
 use crate::dice::byte;
 use crate::script::SHEET_LEN;
@@ -58,7 +59,8 @@ pub struct Sheet {
     pending: Vec<Values>,
     /// Dropped writes that nobody was told of since, in their order.
     undecided: Vec<Dropped>,
-    /// A sync was dropped, and none was awaited since. Writes do not wait for it: it may fail behind them, and lose them.
+    /// A sync was dropped, and none was awaited since. Writes do not wait for it: it may fail behind them, and lose
+    /// them.
     has_dropped_sync: bool,
     /// Lost for the disk, perhaps, so that no sync makes it durable.
     is_doubtful: Vec<bool>,

@@ -1,8 +1,8 @@
-//! Datagrams between strangers: what a last reply says was sent comes once, whole and in its order, to the one it was for and with
-//! the name of the one it is from, whoever gets those replies.
+//! Datagrams between strangers: what a last reply says was sent comes once, whole and in its order, to the one it was
+//! for and with the name of the one it is from, whoever gets those replies.
 //!
-//! UDP may lose what finds no room, and what is on a wire that is cut; the groups here send less than a socket holds, so that only
-//! the second counts. Between unix sockets nothing may be lost.
+//! UDP may lose what finds no room, and what is on a wire that is cut; the groups here send less than a socket holds,
+//! so that only the second counts. Between unix sockets nothing may be lost.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

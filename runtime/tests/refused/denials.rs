@@ -29,8 +29,8 @@ fn under_each_denial(test: &str, environment: &[(&str, &str)], body: impl Fn(Den
     }
 }
 
-/// What whoever is paged at night must find in one line: what was tried and said, the likely cause, and what it was told
-/// from.
+/// What whoever is paged at night must find in one line: what was tried and said, the likely cause, and what it was
+/// told from.
 #[track_caller]
 fn assert_names_the_cause(told: &str, denial: Denial) {
     let (tried, said, cause) = match denial {
@@ -56,8 +56,8 @@ fn assert_names_the_cause(told: &str, denial: Denial) {
     }
 }
 
-/// Catches: a denial that ends `build` with an error; one that is not told, or told twice, or without the sysctl; an error
-/// of a first enter that is logged as a driver's end; the seccomp state of another thread than the one that asks.
+/// Catches: a denial that ends `build` with an error; one that is not told, or told twice, or without the sysctl; an
+/// error of a first enter that is logged as a driver's end; the seccomp state of another thread than the one that asks.
 #[test]
 fn where_io_uring_is_denied_the_fallback_serves_and_one_warning_says_why() {
     under_each_denial("where_io_uring_is_denied_the_fallback_serves_and_one_warning_says_why", &[], |denial| {
@@ -205,7 +205,8 @@ fn a_probe_reports_the_denial_and_its_cure() {
     });
 }
 
-/// A filter may be on one thread of many. Catches: the seccomp state of the process's first thread, which has none here.
+/// A filter may be on one thread of many. Catches: the seccomp state of the process's first thread, which has none
+/// here.
 #[test]
 fn a_filter_on_one_thread_is_found_on_that_thread() {
     std::thread::spawn(|| {

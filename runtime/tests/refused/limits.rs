@@ -31,7 +31,8 @@ fn lower_memlock(kib: u64) {
     setrlimit(Resource::Memlock, Rlimit { current: limit, maximum: limit }).unwrap();
 }
 
-/// Locked memory belongs to a user, not to a process, so one test at a time counts it. `None`: it cannot be counted here.
+/// Locked memory belongs to a user, not to a process, so one test at a time counts it. `None`: it cannot be counted
+/// here.
 fn memory(test: &str) -> Option<MutexGuard<'static, ()>> {
     static MEMORY: Mutex<()> = Mutex::new(());
     let page = rustix::param::page_size();
@@ -46,8 +47,8 @@ fn memory(test: &str) -> Option<MutexGuard<'static, ()>> {
     can_run.then(|| MEMORY.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Catches: an ENOMEM that is not met by a smaller ring; one that is taken for a denial, so that the fallback hides it; an
-/// error without the sums.
+/// Catches: an ENOMEM that is not met by a smaller ring; one that is taken for a denial, so that the fallback hides it;
+/// an error without the sums.
 #[test]
 fn under_64_kib_the_first_rings_are_smaller_and_the_last_error_names_memlock_and_the_sum() {
     const TEST: &str = "limits::under_64_kib_the_first_rings_are_smaller_and_the_last_error_names_memlock_and_the_sum";
@@ -86,7 +87,8 @@ fn under_64_kib_the_first_rings_are_smaller_and_the_last_error_names_memlock_and
     );
 }
 
-/// Catches: an error that names one ring's memory where several are wanted; a core that falls back beside others on rings.
+/// Catches: an error that names one ring's memory where several are wanted; a core that falls back beside others on
+/// rings.
 #[test]
 fn an_error_of_one_core_names_the_memory_of_all() {
     const TEST: &str = "limits::an_error_of_one_core_names_the_memory_of_all";
@@ -123,10 +125,11 @@ fn runtimes_side_by_side(most: usize) -> (usize, Option<io::Error>) {
     (1 + others, error)
 }
 
-/// The sums that errors name, 84 KiB for a whole ring and 12 for the smallest, are those that the kernel counts: with a KiB
-/// less there is a smaller ring, and then none.
+/// The sums that errors name, 84 KiB for a whole ring and 12 for the smallest, are those that the kernel counts: with a
+/// KiB less there is a smaller ring, and then none.
 ///
-/// Catches: a ladder that does not begin with the whole ring, or ends before the smallest; an ENOMEM that is not met at all.
+/// Catches: a ladder that does not begin with the whole ring, or ends before the smallest; an ENOMEM that is not met at
+/// all.
 #[test]
 fn the_sums_that_are_named_are_the_sums_that_are_needed() {
     const TEST: &str = "limits::the_sums_that_are_named_are_the_sums_that_are_needed";

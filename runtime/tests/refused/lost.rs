@@ -1,4 +1,5 @@
-//! A ring that the kernel refuses to enter any more, by a filter that comes later: what is in flight is told and leaked.
+//! A ring that the kernel refuses to enter any more, by a filter that comes later: what is in flight is told and
+//! leaked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -44,8 +45,8 @@ impl Drop for Counted {
     }
 }
 
-/// Runs `with` on a runtime that has a read in flight, whose ring answers `errno` from then on. A filter stays, so all of it is in a
-/// process of its own.
+/// Runs `with` on a runtime that has a read in flight, whose ring answers `errno` from then on. A filter stays, so all
+/// of it is in a process of its own.
 fn after_losing_the_ring(test: &str, errno: i32, with: fn(runtime::Runtime, Arc<AtomicUsize>)) {
     if !is_here(Driver::Ring, test) {
         return;
@@ -98,8 +99,8 @@ fn a_ring_that_is_lost_is_told_and_what_it_has_is_leaked() {
     );
 }
 
-/// Catches: EAGAIN or EBUSY that ends the program; one that is asked again without a pause, or until it takes all that is queued
-/// while timers and tasks wait; an end that waits for better times.
+/// Catches: EAGAIN or EBUSY that ends the program; one that is asked again without a pause, or until it takes all that
+/// is queued while timers and tasks wait; an end that waits for better times.
 #[test]
 fn a_kernel_that_is_short_of_memory_is_waited_for_without_spinning_and_not_at_the_end() {
     let test = "lost::a_kernel_that_is_short_of_memory_is_waited_for_without_spinning_and_not_at_the_end";

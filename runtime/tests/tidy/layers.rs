@@ -61,8 +61,8 @@ fn check(sources: &[Source], upward: &[(&str, &str)]) -> Vec<Finding> {
     findings
 }
 
-/// What a driver does follows from `sqe()` and `call()`, written beside the request; only the simulated driver, which is
-/// a kernel, looks inside.
+/// What a driver does follows from `sqe()` and `call()`, written beside the request; only the simulated driver, which
+/// is a kernel, looks inside.
 pub fn drivers_do_not_look_into_requests(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let drivers = sources.iter().filter(|source| {
@@ -80,8 +80,8 @@ pub fn drivers_do_not_look_into_requests(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// What the manifests of `net` and `fs` may name. Their names are all that the code can use, so this rule has no need to
-/// read it.
+/// What the manifests of `net` and `fs` may name. Their names are all that the code can use, so this rule has no need
+/// to read it.
 const DEPENDENCIES: [&str; 3] = ["runtime", "rustix", "socket2"];
 
 /// `net` and `fs` are built of what any user has.
@@ -161,8 +161,8 @@ fn crate_paths(code: &str) -> Vec<(usize, Vec<String>)> {
     paths
 }
 
-/// Reads `a::{b, c::d}` at the start of `code` into the paths `a::b` and `a::c::d`, each after `prefix`. Returns how much
-/// of `code` that was.
+/// Reads `a::{b, c::d}` at the start of `code` into the paths `a::b` and `a::c::d`, each after `prefix`. Returns how
+/// much of `code` that was.
 fn expand(code: &str, prefix: &mut Vec<String>, paths: &mut Vec<Vec<String>>) -> usize {
     let start = code.len() - code.trim_start().len();
     let name = name_at(code, start);

@@ -1,7 +1,8 @@
 //! What the compiler does not keep, kept by reading the sources.
 //!
-//! Each rule is a function from the files of the workspace to what it finds wrong, and a test that it holds here. Beside
-//! each rule stand tests that it is broken by what it forbids, so that a rule that finds nothing is known to look.
+//! Each rule is a function from the files of the workspace to what it finds wrong, and a test that it holds here.
+//! Beside each rule stand tests that it is broken by what it forbids, so that a rule that finds nothing is known to
+//! look.
 //!
 //! The lists of exceptions only shrink: an exception that is not needed any more is a finding too.
 
@@ -12,6 +13,7 @@ mod sleeps;
 mod source;
 mod traces;
 mod unsafety;
+mod widths;
 mod words;
 
 use std::fs;
@@ -53,6 +55,11 @@ fn casts_say_to_what() {
 #[test]
 fn files_and_functions_are_short() {
     keep(&[sizes::files_are_short, sizes::functions_are_short]);
+}
+
+#[test]
+fn comments_fit_beside_code() {
+    keep(&[widths::comments_are_as_narrow_as_code]);
 }
 
 #[test]

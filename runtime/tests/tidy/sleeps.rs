@@ -2,7 +2,8 @@
 
 use crate::source::{Finding, Source};
 
-/// Tests of sleeping itself, and tests that something does *not* happen for a while, where there is nothing to wait for.
+/// Tests of sleeping itself, and tests that something does *not* happen for a while, where there is nothing to wait
+/// for.
 const ALLOWED: &[&str] = &[
     // That a pool stays full, and that a listener out of descriptors does not spin: nothing happens to wait for.
     "runtime/tests/blocking.rs",

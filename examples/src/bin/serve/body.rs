@@ -33,8 +33,8 @@ pub struct Body {
 }
 
 impl Body {
-    /// Puts `head` and the first bytes of `part` of the file into a chunk. Nothing is sent yet, so an error can still be
-    /// answered.
+    /// Puts `head` and the first bytes of `part` of the file into a chunk. Nothing is sent yet, so an error can still
+    /// be answered.
     ///
     /// # Errors
     ///

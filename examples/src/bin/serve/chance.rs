@@ -10,7 +10,8 @@ pub struct Chance {
 }
 
 impl Chance {
-    /// Starts from `GIMMAL_SEED`, or from a seed of its own. Prints it: the test harness shows that when the test fails.
+    /// Starts from `GIMMAL_SEED`, or from a seed of its own. Prints it: the test harness shows that when the test
+    /// fails.
     pub fn new() -> Self {
         let seed = match std::env::var("GIMMAL_SEED") {
             Ok(text) => text.parse().expect("GIMMAL_SEED is a decimal number of 64 bits"),

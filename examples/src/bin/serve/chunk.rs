@@ -5,14 +5,14 @@ use std::rc::Rc;
 
 use runtime::buf::{IoBuf, IoBufMut};
 
-/// How much of a file travels at a time: enough that the system calls are a small part of the price, little enough that a
-/// thousand clients that read slowly fit into memory.
+/// How much of a file travels at a time: enough that the system calls are a small part of the price, little enough that
+/// a thousand clients that read slowly fit into memory.
 pub const CHUNK_LEN: usize = 128 * 1024;
 
 const PAGE: usize = 4096;
 
-/// The kernel copies a page cache page to here, and from here to the socket. Where both places lie alike within their pages,
-/// or a few bytes apart, as a large `Vec` of malloc's does, that copy takes four times as long.
+/// The kernel copies a page cache page to here, and from here to the socket. Where both places lie alike within their
+/// pages, or a few bytes apart, as a large `Vec` of malloc's does, that copy takes four times as long.
 const PAST_PAGE: usize = 64;
 
 /// Chunks that are kept for the next response instead of being freed and zeroed anew. Bound on idle memory: 2 MiB.

@@ -76,8 +76,9 @@ impl Connection {
 
     /// Serves the client until one of the two sides has enough.
     pub async fn run(mut self) {
-        // What we send is whole, so there is no reason to wait for more. Without it the tail of a response waits for the
-        // client's acknowledgement, which it may delay by 40 ms. A socket that refuses is gone, as the first read will tell.
+        // What we send is whole, so there is no reason to wait for more. Without it the tail of a response waits for
+        // the client's acknowledgement, which it may delay by 40 ms. A socket that refuses is gone, as the first read
+        // will tell.
         let _gone = self.stream.set_nodelay(true).and_then(|()| self.stream.set_write_timeout(Some(SEND_MAX)));
         // An error here is the client's doing, or its network's: it has nobody to be told to.
         if let Ok(End::Answered) = self.converse().await {
@@ -182,8 +183,9 @@ impl Connection {
     }
 }
 
-/// Closes our side, and waits until the client has seen that. A socket that is closed with something unread in it resets the
-/// connection, and the reset takes our response away from a client that was still sending. RFC 9112, section 9.6.
+/// Closes our side, and waits until the client has seen that. A socket that is closed with something unread in it
+/// resets the connection, and the reset takes our response away from a client that was still sending. RFC 9112, section
+/// 9.6.
 pub async fn linger(stream: &TcpStream) {
     let drained = async {
         stream.shutdown(Shutdown::Write).await?;

@@ -39,8 +39,8 @@ pub fn parse(text: &[u8]) -> Option<u64> {
         return None;
     }
     let seconds = date.to_days() * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
-    // Written again it must be the same text. That refuses in one place the wrong weekday, 31 February, an hour of 25 and
-    // every wrong byte in between.
+    // Written again it must be the same text. That refuses in one place the wrong weekday, 31 February, an hour of 25
+    // and every wrong byte in between.
     (format(seconds) == *text).then_some(seconds)
 }
 

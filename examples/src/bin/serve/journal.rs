@@ -1,7 +1,7 @@
 //! Where the lines of `--log` go: to standard output, in their order, and without ever holding up a response.
 //!
-//! A terminal may be stopped and a pipe may be full, so lines wait in memory while a task writes those before them. Bound:
-//! a megabyte of them; what comes beyond is counted, and the count takes its place.
+//! A terminal may be stopped and a pipe may be full, so lines wait in memory while a task writes those before them.
+//! Bound: a megabyte of them; what comes beyond is counted, and the count takes its place.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;

@@ -1,7 +1,7 @@
 //! Serves the files of a directory over HTTP/1.1.
 //!
-//! Run it: `cargo run --release -- --log some/directory`, then open <http://127.0.0.1:8080>. Its counterpart is any browser,
-//! or `curl -r 0-99 http://127.0.0.1:8080/file`.
+//! Run it: `cargo run --release -- --log some/directory`, then open <http://127.0.0.1:8080>. Its counterpart is any
+//! browser, or `curl -r 0-99 http://127.0.0.1:8080/file`.
 //!
 //! ```text
 //!  main ─► server: who is connected, how it stops

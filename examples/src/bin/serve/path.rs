@@ -1,8 +1,8 @@
 //! From a request's target to a path below the root, or to none.
 //!
-//! This is the first of two fences. Here nothing leaves that climbs (`..`), is absolute, or names a file in two ways. The
-//! second fence is the kernel's: the file is opened by `openat2(2)` with `RESOLVE_BENEATH`, which also stops symbolic
-//! links. Links aside, either alone keeps the server inside its root.
+//! This is the first of two fences. Here nothing leaves that climbs (`..`), is absolute, or names a file in two ways.
+//! The second fence is the kernel's: the file is opened by `openat2(2)` with `RESOLVE_BENEATH`, which also stops
+//! symbolic links. Links aside, either alone keeps the server inside its root.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -24,9 +24,9 @@ impl SafePath {
     ///
     /// # Errors
     ///
-    /// [`Status::BadRequest`] if it is neither, or if a `%` is followed by no number. [`Status::NotFound`] for what can't
-    /// be a name in the tree: empty components, `.` and `..`, and a `/` or a NUL that came encoded. So a file has one
-    /// address only, and no redirect of ours begins with `//`, which would lead to another host.
+    /// [`Status::BadRequest`] if it is neither, or if a `%` is followed by no number. [`Status::NotFound`] for what
+    /// can't be a name in the tree: empty components, `.` and `..`, and a `/` or a NUL that came encoded. So a file has
+    /// one address only, and no redirect of ours begins with `//`, which would lead to another host.
     pub fn from_target(target: &str) -> Result<Self, Status> {
         let (path, _) = split_target(target)?;
         let Some(below_root) = path.strip_prefix('/') else {
@@ -161,8 +161,8 @@ mod tests {
         assert_eq!(with.as_bytes(), without.as_bytes());
     }
 
-    /// Catches: an `is_name` that lets `..` pass; one that looks at the component before it is decoded; one that does not
-    /// look for an encoded slash.
+    /// Catches: an `is_name` that lets `..` pass; one that looks at the component before it is decoded; one that does
+    /// not look for an encoded slash.
     #[test]
     fn nothing_that_climbs_or_hides_becomes_a_path() {
         for target in [

@@ -1,7 +1,7 @@
 //! The head of a request: what of it a file server needs, and what it must refuse.
 //!
-//! A body is never read here. A request that brings one is answered, and the connection then closes, so that no byte of a
-//! body is ever taken for the next request: that is how requests are smuggled past a proxy that counts differently.
+//! A body is never read here. A request that brings one is answered, and the connection then closes, so that no byte of
+//! a body is ever taken for the next request: that is how requests are smuggled past a proxy that counts differently.
 
 use crate::status::Status;
 

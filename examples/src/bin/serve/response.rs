@@ -53,8 +53,9 @@ impl Response {
         self.text(out, Status::Ok, "text/html; charset=utf-8", html, |_| {})
     }
 
-    /// Appends the head of the response that `answer` says. The bytes of the file, if the answer has any and the request
-    /// was not HEAD, are the caller's to send. Returns the status, and the length of a body that has been appended.
+    /// Appends the head of the response that `answer` says. The bytes of the file, if the answer has any and the
+    /// request was not HEAD, are the caller's to send. Returns the status, and the length of a body that has been
+    /// appended.
     pub fn file(&self, out: &mut Vec<u8>, stamp: &Stamp, content_type: &str, answer: &Answer) -> (Status, u64) {
         let (status, length) = match answer {
             Answer::Whole => (Status::Ok, Some(stamp.length)),

@@ -16,16 +16,16 @@ use crate::connection::{Connection, Site, linger, unix_seconds};
 use crate::response::{self, Response};
 use crate::status::Status;
 
-/// How many clients may be connected. For one more the connection that has been idle longest is closed; if all are in use, the
-/// newcomer is told that the service is unavailable.
+/// How many clients may be connected. For one more the connection that has been idle longest is closed; if all are in
+/// use, the newcomer is told that the service is unavailable.
 pub const CONNECTIONS_MAX: usize = 1024;
 
 /// A client that has said nothing for so long may be sent away for another. One that has just come, or has just been
 /// answered, may have a request on its way.
 const IDLE_MIN: Duration = Duration::from_secs(1);
 
-/// Descriptors that are no client's: the standard streams, the ring, the root, the listener, newcomers that are turned away, a
-/// listing or two.
+/// Descriptors that are no client's: the standard streams, the ring, the root, the listener, newcomers that are turned
+/// away, a listing or two.
 const DESCRIPTORS_OURS: usize = 32;
 
 /// How many newcomers may be told so at once. Beyond that they are not even told.

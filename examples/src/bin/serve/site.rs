@@ -1,7 +1,7 @@
 //! What there is below the root at the path of a request: a file, a directory's page, another address, or nothing.
 //!
-//! The second fence stands here: all is opened through [`fs::Dir`], where the kernel itself refuses a path or a symbolic
-//! link that leads out. See [`path`](crate::path) for the first.
+//! The second fence stands here: all is opened through [`fs::Dir`], where the kernel itself refuses a path or a
+//! symbolic link that leads out. See [`path`](crate::path) for the first.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -34,8 +34,8 @@ pub enum Found {
 ///
 /// # Errors
 ///
-/// The status to answer with. Whatever lies outside is [`Status::NotFound`], as if there were nothing: to say more would tell
-/// what there is.
+/// The status to answer with. Whatever lies outside is [`Status::NotFound`], as if there were nothing: to say more
+/// would tell what there is.
 pub async fn find(root: &fs::Dir, target: &str) -> Result<Found, Status> {
     let path = SafePath::from_target(target)?;
     match open(root, path.as_path()).await? {
@@ -70,7 +70,8 @@ enum Opened {
 }
 
 async fn open(root: &fs::Dir, path: &Path) -> Result<Opened, Status> {
-    // Until it is known to be a file: the open of a pipe would wait for a writer, that of a terminal would take it over.
+    // Until it is known to be a file: the open of a pipe would wait for a writer, that of a terminal would take it
+    // over.
     let mut options = fs::OpenOptions::new();
     options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
     let opened = async {
@@ -82,8 +83,8 @@ async fn open(root: &fs::Dir, path: &Path) -> Result<Opened, Status> {
         if !metadata.is_file() {
             return Ok(Opened::Other);
         }
-        // A file system that cannot tell what is in memory, such as Docker's overlay, takes the flag for «never wait»: a read
-        // through the ring would fail with EAGAIN.
+        // A file system that cannot tell what is in memory, such as Docker's overlay, takes the flag for «never wait»:
+        // a read through the ring would fail with EAGAIN.
         rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
         let stamp = Stamp::new(metadata.len(), metadata.modified()?, metadata.ino());
         Ok(Opened::File { file, stamp })

@@ -31,8 +31,8 @@ impl TcpStream {
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight, then close(2), which only a lingering socket blocks: that runs
-    /// on the blocking pool.
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight, then close(2), which only a lingering socket blocks: that
+    /// runs on the blocking pool.
     ///
     /// # Examples
     ///
@@ -64,8 +64,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle lives on, since
-    /// then the descriptor is duplicated.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle lives on,
+    /// since then the descriptor is duplicated.
     ///
     /// # Cancel safety
     ///
@@ -104,13 +104,13 @@ impl TcpStream {
 
     /// Takes it off this core, to be [attached](DetachedTcpStream::attach) on another.
     ///
-    /// What is in flight ends first; bytes that were received and that no read has taken go along, and so do the timeouts, and
-    /// the errors of dropped reads and writes of which nobody has heard yet.
+    /// What is in flight ends first; bytes that were received and that no read has taken go along, and so do the
+    /// timeouts, and the errors of dropped reads and writes of which nobody has heard yet.
     ///
     /// # Errors
     ///
-    /// Only when a [clone](TcpStream::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated then, and
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel. The clone has what this one had.
+    /// Only when a [clone](TcpStream::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated
+    /// then, and [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel. The clone has what this one had.
     ///
     /// # Cancel safety
     ///
@@ -187,8 +187,8 @@ impl TcpStream {
     }
 }
 
-/// What only the handle of a connection had when it [became std's](TcpStream::into_std): what dropped reads had received, and
-/// what became of dropped calls. Mostly it is empty.
+/// What only the handle of a connection had when it [became std's](TcpStream::into_std): what dropped reads had
+/// received, and what became of dropped calls. Mostly it is empty.
 ///
 /// It [reads](Read) as the connection would have gone on: the bytes, then the error, once, then 0 bytes.
 ///
@@ -199,8 +199,8 @@ impl TcpStream {
 pub struct Remains {
     /// Received, and taken by no read.
     pub unread: Vec<u8>,
-    /// The error of a dropped read, which comes behind those bytes. The system tells it once only: after it, the socket itself
-    /// looks as if its peer had ended well.
+    /// The error of a dropped read, which comes behind those bytes. The system tells it once only: after it, the socket
+    /// itself looks as if its peer had ended well.
     pub read_error: Option<io::Error>,
     /// The error of a dropped [`write_owned`](TcpStream::write_owned): not all of its piece went out.
     pub write_error: Option<io::Error>,

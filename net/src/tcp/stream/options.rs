@@ -1,4 +1,5 @@
-//! The options of a connection, and what its socket says of itself. All of them are plain system calls, which never block.
+//! The options of a connection, and what its socket says of itself. All of them are plain system calls, which never
+//! block.
 
 use std::io;
 use std::net::SocketAddr;
@@ -122,8 +123,8 @@ impl TcpStream {
         Ok(sockopt::ip_ttl(self.fd.os()?)?)
     }
 
-    /// How long [`close`](TcpStream::close) waits until the peer has everything; `Some(ZERO)` breaks the connection off.
-    /// `SO_LINGER`, in whole seconds.
+    /// How long [`close`](TcpStream::close) waits until the peer has everything; `Some(ZERO)` breaks the connection
+    /// off. `SO_LINGER`, in whole seconds.
     ///
     /// A handle that is dropped makes nobody wait: the system goes on sending in the background.
     ///

@@ -16,8 +16,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_read_timeout) is over. Everything else is
-    /// recv(2)'s.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_read_timeout) is over. Everything else
+    /// is recv(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -25,8 +25,8 @@ impl TcpStream {
     ///
     /// # io_uring
     ///
-    /// recv(2) straight into `buf`. The first read that must wait asks for `IORING_OP_POLL_ADD`, multishot (5.13), which serves
-    /// all later ones.
+    /// recv(2) straight into `buf`. The first read that must wait asks for `IORING_OP_POLL_ADD`, multishot (5.13),
+    /// which serves all later ones.
     ///
     /// # Examples
     ///
@@ -135,19 +135,19 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer,
-    /// whose 0 would look like the end. Else as [`read`](TcpStream::read).
+    /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty
+    /// buffer, whose 0 would look like the end. Else as [`read`](TcpStream::read).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future asks the kernel to stop and returns at once. Bytes that come all the same are the next read's;
-    /// it waits until that is known. The buffer is gone.
+    /// Dropping the future asks the kernel to stop and returns at once. Bytes that come all the same are the next
+    /// read's; it waits until that is known. The buffer is gone.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_RECV` (5.6), with `IORING_RECVSEND_POLL_FIRST` when the last receive has emptied the socket. The fallback
-    /// waits with epoll, once for all reads of the connection; and a connection that has been [alone](runtime::call::cheaper)
-    /// on its core for a while reads as [`read`](TcpStream::read) does.
+    /// `IORING_OP_RECV` (5.6), with `IORING_RECVSEND_POLL_FIRST` when the last receive has emptied the socket. The
+    /// fallback waits with epoll, once for all reads of the connection; and a connection that has been
+    /// [alone](runtime::call::cheaper) on its core for a while reads as [`read`](TcpStream::read) does.
     ///
     /// # Examples
     ///
@@ -233,8 +233,8 @@ impl TcpStream {
 
     /// How long a read may wait; `None` is for ever. [`std::net::TcpStream::set_read_timeout`].
     ///
-    /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has read nothing. Clones of
-    /// the handle share it. The core's timers keep it; the socket's own `SO_RCVTIMEO` stays as it is.
+    /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has read nothing.
+    /// Clones of the handle share it. The core's timers keep it; the socket's own `SO_RCVTIMEO` stays as it is.
     ///
     /// # Errors
     ///

@@ -17,8 +17,8 @@ impl TcpStream {
     /// # Errors
     ///
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when nobody reads any more, and never a signal;
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_write_timeout) is over; that of a dropped
-    /// [`write_owned`](TcpStream::write_owned), of which nobody has heard yet. Everything else is send(2)'s.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_write_timeout) is over; that of a
+    /// dropped [`write_owned`](TcpStream::write_owned), of which nobody has heard yet. Everything else is send(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -26,8 +26,8 @@ impl TcpStream {
     ///
     /// # io_uring
     ///
-    /// send(2) straight from `buf`. The first write for which there is no room asks for `IORING_OP_POLL_ADD`, multishot (5.13), which
-    /// serves all later ones.
+    /// send(2) straight from `buf`. The first write for which there is no room asks for `IORING_OP_POLL_ADD`, multishot
+    /// (5.13), which serves all later ones.
     ///
     /// # Examples
     ///
@@ -96,14 +96,15 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// Once it is in flight, what was to go out goes out, at most 256 KiB of it, before anything that is written later; a
-    /// write that still waits for its turn behind others has written nothing. If it fails, the next write, [`flush`](TcpStream::flush), [`shutdown`](TcpStream::shutdown) or [`close`](TcpStream::close) returns the error. The
-    /// buffer is gone.
+    /// Once it is in flight, what was to go out goes out, at most 256 KiB of it, before anything that is written later;
+    /// a write that still waits for its turn behind others has written nothing. If it fails, the next write,
+    /// [`flush`](TcpStream::flush), [`shutdown`](TcpStream::shutdown) or [`close`](TcpStream::close) returns the error.
+    /// The buffer is gone.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_SEND` (5.6) with `MSG_WAITALL | MSG_NOSIGNAL`; send(2) where that is [cheaper](runtime::call::cheaper) and
-    /// there is room. The fallback waits with epoll.
+    /// `IORING_OP_SEND` (5.6) with `MSG_WAITALL | MSG_NOSIGNAL`; send(2) where that is
+    /// [cheaper](runtime::call::cheaper) and there is room. The fallback waits with epoll.
     ///
     /// # Examples
     ///
@@ -135,8 +136,8 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// The piece in flight, at most 256 KiB, goes out whole; see [`write_owned`](TcpStream::write_owned). What is behind it
-    /// does not.
+    /// The piece in flight, at most 256 KiB, goes out whole; see [`write_owned`](TcpStream::write_owned). What is
+    /// behind it does not.
     ///
     /// # io_uring
     ///
@@ -208,8 +209,8 @@ impl TcpStream {
 
     /// How long a write may wait; `None` is for ever. [`std::net::TcpStream::set_write_timeout`].
     ///
-    /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has written nothing. Clones
-    /// of the handle share it. The core's timers keep it; the socket's own `SO_SNDTIMEO` stays as it is.
+    /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has written nothing.
+    /// Clones of the handle share it. The core's timers keep it; the socket's own `SO_SNDTIMEO` stays as it is.
     ///
     /// # Errors
     ///

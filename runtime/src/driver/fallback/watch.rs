@@ -2,13 +2,13 @@
 //!
 //! Descriptors are registered once, edge-triggered, and never removed: the kernel does that when the last descriptor of
 //! an open file closes, of which nobody tells us. So what stands here about a number may be about a file that is gone.
-//! Nothing is built on it. **Each new wait asks the kernel anew**, and the asking does three things in one system call: it
-//! registers a newcomer, sets the events, and reports what is there already, so that no edge which came before can be
-//! missed. (The file that a number meant before may live on under a clone's. Its events carry the count of an earlier asking,
-//! and are dropped.)
+//! Nothing is built on it. **Each new wait asks the kernel anew**, and the asking does three things in one system call:
+//! it registers a newcomer, sets the events, and reports what is there already, so that no edge which came before can
+//! be missed. (The file that a number meant before may live on under a clone's. Its events carry the count of an
+//! earlier asking, and are dropped.)
 //!
-//! Edges while nobody waits are dropped: who comes next asks anew. Whoever is cancelled, and was the last to wait, takes back
-//! what was asked, so that nothing wakes this core for nobody.
+//! Edges while nobody waits are dropped: who comes next asks anew. Whoever is cancelled, and was the last to wait,
+//! takes back what was asked, so that nothing wakes this core for nobody.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -39,7 +39,8 @@ const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// Descriptors, and who waits on them.
 pub(super) struct Watch {
     epoll: OwnedFd,
-    /// By number. Bound: the largest number that a request ever waited on, at 32 bytes each, which RLIMIT_NOFILE limits.
+    /// By number. Bound: the largest number that a request ever waited on, at 32 bytes each, which RLIMIT_NOFILE
+    /// limits.
     descriptors: Vec<Descriptor>,
     events: Vec<epoll::Event>,
 }
@@ -70,12 +71,13 @@ impl Watch {
             .is_some_and(|descriptor| !descriptor.waiting.is_empty() && descriptor.interest.intersects(interest))
     }
 
-    /// From now on `slot` is among those who wait on `fd`, whose number comes back. What is there already is reported too.
+    /// From now on `slot` is among those who wait on `fd`, whose number comes back. What is there already is reported
+    /// too.
     ///
     /// # Errors
     ///
-    /// EPERM: nobody can wait for such a file. EBADF: a number that is no descriptor's, such as `CWD`. ENOSPC and ENOMEM: the
-    /// kernel watches too many already.
+    /// EPERM: nobody can wait for such a file. EBADF: a number that is no descriptor's, such as `CWD`. ENOSPC and
+    /// ENOMEM: the kernel watches too many already.
     pub fn ask(&mut self, fd: BorrowedFd<'_>, slot: usize, interest: Interest) -> Result<usize, Errno> {
         let number = usize::try_from(fd.as_raw_fd()).map_err(|_| Errno::BADF)?;
         if number >= self.descriptors.len() {
@@ -148,8 +150,8 @@ impl Watch {
         (self.descriptors[number].asking == asking).then_some((number, came))
     }
 
-    /// epoll_wait(2) counts milliseconds, and kernels before 5.11 have no other. What is left below one is waited for by
-    /// ppoll(2), which counts nanoseconds; above that, whole milliseconds are, and the rest by the next wait.
+    /// epoll_wait(2) counts milliseconds, and kernels before 5.11 have no other. What is left below one is waited for
+    /// by ppoll(2), which counts nanoseconds; above that, whole milliseconds are, and the rest by the next wait.
     fn wait_below_a_millisecond(&self, moment: Instant) -> Result<Timespec, Errno> {
         let left = moment.saturating_duration_since(Instant::now());
         let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(MILLISECONDS_MAX);

@@ -1,5 +1,5 @@
-//! What is serviced beside the ring: at once what no op does and never blocks, and on the blocking pool what has an op that this
-//! kernel lacks. Whoever asks cannot tell.
+//! What is serviced beside the ring: at once what no op does and never blocks, and on the blocking pool what has an op
+//! that this kernel lacks. Whoever asks cannot tell.
 
 use std::sync::Arc;
 

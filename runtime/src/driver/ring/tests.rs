@@ -80,8 +80,8 @@ impl Desk {
     }
 }
 
-/// Catches: a wait that enters until the backlog is empty, whatever the kernel says; one that pauses although tasks are ready; one
-/// that does not although nobody has anything to do, or for as long as nobody has.
+/// Catches: a wait that enters until the backlog is empty, whatever the kernel says; one that pauses although tasks are
+/// ready; one that does not although nobody has anything to do, or for as long as nobody has.
 #[test]
 fn a_kernel_that_takes_nothing_holds_up_neither_tasks_nor_timers() {
     let Some(mut desk) = Desk::new("a kernel that takes nothing") else { return };

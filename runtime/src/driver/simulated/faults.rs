@@ -47,8 +47,8 @@ pub enum Fault {
     Overflow,
     /// The submission queue is full: a request reaches the kernel later.
     QueueFull,
-    /// What not every kernel and file system has. A read that must not wait for a disk answers EOPNOTSUPP, and whoever asks
-    /// does without from then on; an op that is newer than 6.1 is done by a thread, which takes longer.
+    /// What not every kernel and file system has. A read that must not wait for a disk answers EOPNOTSUPP, and whoever
+    /// asks does without from then on; an op that is newer than 6.1 is done by a thread, which takes longer.
     Missing,
     /// The power goes, and comes back at once: what was not synced may be gone, and every descriptor is dead.
     PowerCut,

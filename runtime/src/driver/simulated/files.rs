@@ -1,7 +1,7 @@
 //! Files and directories in memory, and what of them is durable.
 //!
-//! A name leads to an inode; an inode's bytes are what reading sees. Beside them lies what a disk would hold: the durable
-//! names, each inode's durable bytes, and the changes since, which a sync applies and a power cut may lose: see
+//! A name leads to an inode; an inode's bytes are what reading sees. Beside them lies what a disk would hold: the
+//! durable names, each inode's durable bytes, and the changes since, which a sync applies and a power cut may lose: see
 //! [`durable`].
 //!
 //! Not modelled: links, permissions beyond the access mode, times of access, holes. A file has at most

@@ -145,8 +145,8 @@ impl World {
         self.shared.lock().ledger.set_faults(faults);
     }
 
-    /// The power goes, and comes back at once: what was not synced may be lost or torn, all descriptors are dead, and what
-    /// is in flight fails with EIO. Open files anew to see what is left.
+    /// The power goes, and comes back at once: what was not synced may be lost or torn, all descriptors are dead, and
+    /// what is in flight fails with EIO. Open files anew to see what is left.
     ///
     /// # Examples
     ///
@@ -199,8 +199,8 @@ impl World {
         self.shared.lock().descriptors.iter().count()
     }
 
-    /// How many requests the kernel was lent and has not answered: so much of the program's memory it may still write to.
-    /// Those of a runtime that has ended count too, if it gave them up for lost.
+    /// How many requests the kernel was lent and has not answered: so much of the program's memory it may still write
+    /// to. Those of a runtime that has ended count too, if it gave them up for lost.
     pub fn unanswered(&self) -> usize {
         self.shared.lock().unanswered
     }
@@ -271,8 +271,8 @@ impl World {
         Kind::ALL.into_iter().flat_map(|kind| Fault::ALL.map(|fault| cell(kind, fault))).collect()
     }
 
-    /// Which core has the next turn, of those that share a thread, and how many polls it lasts at most: every other time
-    /// a single one.
+    /// Which core has the next turn, of those that share a thread, and how many polls it lasts at most: every other
+    /// time a single one.
     pub(crate) fn next_turn(&self, polls_max: u32) -> (usize, u32) {
         let mut kernel = self.shared.lock();
         let core = kernel.next_turn();

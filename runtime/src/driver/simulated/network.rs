@@ -6,8 +6,8 @@
 //!
 //! [Unix sockets](unix) know no wires: what is said on them is heard at once.
 //!
-//! Not modelled: descriptors sent over unix sockets, their packets (SEQPACKET), IPv4 through IPv6 sockets, TIME_WAIT, urgent
-//! data.
+//! Not modelled: descriptors sent over unix sockets, their packets (SEQPACKET), IPv4 through IPv6 sockets, TIME_WAIT,
+//! urgent data.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

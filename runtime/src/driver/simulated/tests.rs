@@ -290,8 +290,8 @@ impl crate::buf::IoBufMut for Watched {
     }
 }
 
-/// The bytes are there before the read starts, and still they reach the buffer with the answer only: what is cancelled in
-/// between leaves it untouched, and takes nothing from the stream.
+/// The bytes are there before the read starts, and still they reach the buffer with the answer only: what is cancelled
+/// in between leaves it untouched, and takes nothing from the stream.
 /// Catches: a driver that receives at `start`, or at the end of the wait before the answer.
 #[test]
 fn memory_is_written_when_the_answer_is_given_and_not_before() {

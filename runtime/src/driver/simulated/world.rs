@@ -1,7 +1,7 @@
 //! The state of a simulated world: one kernel, which all its cores and handles share.
 //!
-//! Several cores share the time. It goes on only when each of them waits, and then to what happens next for any of them,
-//! so that a core that is slow to be run misses nothing. They are run one after the other on one thread.
+//! Several cores share the time. It goes on only when each of them waits, and then to what happens next for any of
+//! them, so that a core that is slow to be run misses nothing. They are run one after the other on one thread.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -49,7 +49,8 @@ impl Pool {
         Pool { classes: [const { RefCell::new(Vec::new()) }; CLASS_SIZES.len()] }
     }
 
-    /// A block of `cell`'s class, or for `cell` alone if that has none. Its header ready for a task that nobody has seen yet.
+    /// A block of `cell`'s class, or for `cell` alone if that has none. Its header ready for a task that nobody has
+    /// seen yet.
     #[inline]
     pub(super) fn allocate(
         &self,

@@ -31,8 +31,8 @@ pub(in crate::task) struct Handle<T> {
 // SAFETY: all that a handle reaches beyond what a `Shared` does is the output, a `T`, which it takes or drops on the
 // thread where it is: so `T` must be one that may be sent there. (A panic's payload is `Send` by its type.)
 unsafe impl<T: Send> Send for Handle<T> {}
-// SAFETY: `&Handle` only looks at atomics and leaves mail. `T: Send` is not needed, but who shares a handle whose output
-// cannot leave its thread has most likely made a mistake.
+// SAFETY: `&Handle` only looks at atomics and leaves mail. `T: Send` is not needed, but who shares a handle whose
+// output cannot leave its thread has most likely made a mistake.
 unsafe impl<T: Send> Sync for Handle<T> {}
 
 impl<T> Handle<T> {
@@ -142,8 +142,8 @@ impl<T> Drop for Handle<T> {
         }
         contain("the Drop of a waker", || drop(task.header().take_foreign_joiner()));
         if task.header().outcome.load(Ordering::Relaxed) == OUTPUT {
-            // SAFETY: `drop_output` wants a live cell of the vtable's own type, which `task` keeps, and the stage, which
-            // is ours: the core has left it for ever, and it knew that this handle lives.
+            // SAFETY: `drop_output` wants a live cell of the vtable's own type, which `task` keeps, and the stage,
+            // which is ours: the core has left it for ever, and it knew that this handle lives.
             unsafe { (task.header().vtable.drop_output)(task.as_ptr()) };
         }
         // SAFETY: `from_raw` wants a reference to become its own: the local side's, which a core that ends leaves to

@@ -67,8 +67,8 @@ impl Local {
         self.own().marks.get().has_any(Marks::RUNNING)
     }
 
-    /// Done and emptied, without a handle that relies on the local side's reference, and not queued. Nobody needs the task any
-    /// more: its core can forget it, and its cell can go.
+    /// Done and emptied, without a handle that relies on the local side's reference, and not queued. Nobody needs the
+    /// task any more: its core can forget it, and its cell can go.
     #[inline]
     pub(in crate::task) fn is_over(&self) -> bool {
         self.is_done() && !self.own().handle_alive.get() && !self.own().marks.get().has_any(Marks::QUEUED)

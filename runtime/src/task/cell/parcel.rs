@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Until the push only the sender knows the cell, so all of it is the sender's, also what later only the core uses. The
-//! push, and the core's drain, make visible what the sender wrote. The mail is not empty from the start: who leaves more
-//! of it, the handle, relies on that push as on anybody else's.
+//! push, and the core's drain, make visible what the sender wrote. The mail is not empty from the start: who leaves
+//! more of it, the handle, relies on that push as on anybody else's.
 
 use super::{
     Header, Local, Marks, OUTPUT, TaskCell,
@@ -31,8 +31,8 @@ pub(in crate::task) struct Parcel {
 }
 
 impl Parcel {
-    /// Packs a task for the core `core`, which reads `inbox`. It begins by calling `make`, which is all that it is until
-    /// its first poll: so `make` is what must be `Send`, and not the future that it makes.
+    /// Packs a task for the core `core`, which reads `inbox`. It begins by calling `make`, which is all that it is
+    /// until its first poll: so `make` is what must be `Send`, and not the future that it makes.
     pub(in crate::task) fn new<M, F>(core: u64, inbox: &Arc<Inbox>, make: M) -> (Parcel, Handle<F::Output>)
     where
         M: FnOnce() -> F + Send + 'static,
@@ -59,12 +59,14 @@ impl Parcel {
 
     /// Hands it to its core. If that is no more, drops `make` here, and the handle finds a «cancelled».
     pub(in crate::task) fn send(self) {
-        // SAFETY: `from_raw` wants a reference that somebody holds: the local side's, which is ours until it is unpacked.
+        // SAFETY: `from_raw` wants a reference that somebody holds: the local side's, which is ours until it is
+        // unpacked.
         let borrowed = ManuallyDrop::new(unsafe { Shared::from_raw(self.header) });
         if self.header().inbox.push(Shared::clone(&borrowed)).is_ok() {
             return;
         }
-        // SAFETY: `cancel` wants a live cell of the vtable's own type, and the stage: they are still the sender's alone.
+        // SAFETY: `cancel` wants a live cell of the vtable's own type, and the stage: they are still the sender's
+        // alone.
         unsafe { (self.header().vtable.cancel)(self.header) };
         // Relaxed: the handle has not been given to anybody yet. From now on it stands for the local side.
         self.header().outcome.store(OUTPUT, Ordering::Relaxed);

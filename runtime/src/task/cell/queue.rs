@@ -1,10 +1,10 @@
 //! [unsafe] The run queue: a list through the headers of the tasks that wait for their turn, first come first served.
 //!
-//! It needs no memory of its own, so a wake allocates nothing, and no limit: a task stands in it at most once, which its mark
-//! tells. The mark is set and taken here alone, except that a parcel bears it until its core unpacks it.
+//! It needs no memory of its own, so a wake allocates nothing, and no limit: a task stands in it at most once, which
+//! its mark tells. The mark is set and taken here alone, except that a parcel bears it until its core unpacks it.
 //!
-//! **Who keeps the cells.** Nobody is counted here: a cell whose task is queued, or runs, is not over, and only what is over
-//! is freed by the last [`Local`] or given to the pool.
+//! **Who keeps the cells.** Nobody is counted here: a cell whose task is queued, or runs, is not over, and only what is
+//! over is freed by the last [`Local`] or given to the pool.
 
 use super::{Header, Local, Marks, waker};
 use std::{
@@ -91,8 +91,8 @@ impl Queue {
         polls.set(polls.get() + 1);
         // A waker that is not counted: it is only lent, for as long as the task runs.
         let waker = ManuallyDrop::new(waker::of(&task));
-        // SAFETY: a task that runs keeps its cell, the vtable is its own, and before it is done the stage is the core's,
-        // on whose thread we are. The marks said that nobody is using it further up on the stack.
+        // SAFETY: a task that runs keeps its cell, the vtable is its own, and before it is done the stage is the
+        // core's, on whose thread we are. The marks said that nobody is using it further up on the stack.
         match unsafe { (task.header().vtable.poll)(task.header, &mut Context::from_waker(&waker)) } {
             Poll::Pending => {
                 own.marks.set(own.marks.get().without(Marks::RUNNING));

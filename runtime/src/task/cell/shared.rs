@@ -72,7 +72,8 @@ pub(super) enum Posted {
 impl Shared {
     /// # Safety
     ///
-    /// One of the header's references becomes this one's, or (in a `ManuallyDrop`) is held by somebody else for as long.
+    /// One of the header's references becomes this one's, or (in a `ManuallyDrop`) is held by somebody else for as
+    /// long.
     #[inline]
     pub(super) unsafe fn from_raw(header: NonNull<Header>) -> Shared {
         Shared { header }

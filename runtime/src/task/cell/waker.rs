@@ -20,8 +20,8 @@ pub(super) fn of(task: &Local) -> Waker {
     unsafe { Waker::from_raw(RawWaker::new(task.header.as_ptr().cast_const().cast(), &VTABLE)) }
 }
 
-/// The task that this waker wakes, if it is one of the core that runs here and now. It may be over already: its id finds
-/// nobody then.
+/// The task that this waker wakes, if it is one of the core that runs here and now. It may be over already: its id
+/// finds nobody then.
 #[inline]
 pub(in crate::task) fn id_here(waker: &Waker) -> Option<TaskId> {
     if !ptr::eq(waker.vtable(), &VTABLE) {

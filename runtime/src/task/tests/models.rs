@@ -264,8 +264,8 @@ fn a_nudge_that_races_with_the_park_is_never_slept_through() {
     });
 }
 
-/// A task comes from another thread while the core parks. It is not slept through, what the sender wrote into it is seen,
-/// and so is its output by the sender.
+/// A task comes from another thread while the core parks. It is not slept through, what the sender wrote into it is
+/// seen, and so is its output by the sender.
 /// Catches: a parcel that is pushed without the bell; a push that does not release, or a drain that does not acquire.
 #[test]
 fn a_task_from_another_thread_is_found_by_a_core_that_is_about_to_park() {
@@ -294,8 +294,8 @@ fn a_task_from_another_thread_is_found_by_a_core_that_is_about_to_park() {
 }
 
 /// A task is sent to a core that ends. It runs, or it is cancelled, here or there; what it captured is dropped once.
-/// Catches: `close` without its second look at the tasks that came; a refused parcel that is not cancelled, or whose mail
-/// does not say «gone».
+/// Catches: `close` without its second look at the tasks that came; a refused parcel that is not cancelled, or whose
+/// mail does not say «gone».
 #[test]
 fn a_task_that_races_with_the_end_of_its_core_runs_or_is_cancelled() {
     for detaches in [false, true] {

@@ -43,7 +43,8 @@ impl Line {
     }
 }
 
-/// No byte is lost or comes twice, whatever is cancelled; each key has one last reply; numbers are used again all the time.
+/// No byte is lost or comes twice, whatever is cancelled; each key has one last reply; numbers are used again all the
+/// time.
 ///
 /// Catches: an edge that is lost (a read waits though bytes are there), a cancelled read that takes bytes.
 #[test]

@@ -88,8 +88,8 @@ fn our_socket_connects_without_a_thread_and_stays_blocking() {
     assert_eq!(received(desk.run(recv(&ours, 8))), b"hello");
 }
 
-/// Catches: an O_NONBLOCK on a descriptor that is not ours, were it for a moment: the connect would go on in the background
-/// and its thread return EINPROGRESS.
+/// Catches: an O_NONBLOCK on a descriptor that is not ours, were it for a moment: the connect would go on in the
+/// background and its thread return EINPROGRESS.
 #[test]
 fn a_foreign_socket_connects_as_it_is() {
     let mut desk = Desk::new();

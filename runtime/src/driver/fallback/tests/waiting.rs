@@ -54,7 +54,8 @@ fn a_number_that_means_another_file_now_is_watched_anew() {
     }
 }
 
-/// Catches: an event that is taken for an answer, or for a reason to stop watching; one that is not asked which file it is of.
+/// Catches: an event that is taken for an answer, or for a reason to stop watching; one that is not asked which file it
+/// is of.
 #[test]
 fn the_echo_of_a_closed_file_whose_clone_lives_disturbs_nobody() {
     let mut desk = Desk::new();
@@ -109,7 +110,8 @@ fn readers_and_a_writer_wait_on_one_descriptor_at_once() {
     assert_eq!(desk.fallback.waiting, 0);
 }
 
-/// The pipe is a blocking one, as std makes it. Catches: an attempt that is a plain read(2) or write(2): it never returns.
+/// The pipe is a blocking one, as std makes it. Catches: an attempt that is a plain read(2) or write(2): it never
+/// returns.
 #[test]
 fn a_blocking_pipe_blocks_nobody() {
     let mut desk = Desk::new();
@@ -174,8 +176,8 @@ fn a_poll_of_many_answers_once_an_edge() {
     assert!(super::is_cancelled(&end));
 }
 
-/// Catches: edges that are queued one by one; joined ones of which the first or the last alone is kept; a stop that is asked
-/// for too early, or twice.
+/// Catches: edges that are queued one by one; joined ones of which the first or the last alone is kept; a stop that is
+/// asked for too early, or twice.
 #[test]
 fn edges_that_nobody_has_taken_are_one_item_and_stop_the_poll_when_there_are_many() {
     let mut desk = Desk::new();

@@ -1,9 +1,10 @@
 //! What a disk would hold of a file, and what a power cut leaves of the rest.
 //!
 //! The model is ext4's ordered mode or stricter. Each change since the last sync may be lost or kept by itself, in any
-//! order among them, and a write may be torn: of its 512-byte sectors any may be missing, whatever came before or after.
-//! Where a lost sector lies within the file it reads as what the disk held before, or as zeros. Sectors themselves are
-//! whole, as disks promise. A name that was not synced with its directory may be lost whether or not its file was.
+//! order among them, and a write may be torn: of its 512-byte sectors any may be missing, whatever came before or
+//! after. Where a lost sector lies within the file it reads as what the disk held before, or as zeros. Sectors
+//! themselves are whole, as disks promise. A name that was not synced with its directory may be lost whether or not its
+//! file was.
 
 use super::{Content, FileSystem};
 use crate::driver::simulated::random::Random;

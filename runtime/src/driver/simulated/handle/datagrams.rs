@@ -15,8 +15,8 @@ use crate::op::address::{self, SocketAddress};
 
 /// A socket of datagrams outside the program: [`World::datagrams`] and [`World::unix_datagrams`] make it, and show how.
 ///
-/// What it is sent is there at once; what it sends over the network takes its time to arrive. It stays there when this is dropped.
-/// Clones are the same socket.
+/// What it is sent is there at once; what it sends over the network takes its time to arrive. It stays there when this
+/// is dropped. Clones are the same socket.
 #[derive(Clone)]
 pub struct PeerDatagrams {
     shared: Arc<Shared>,
@@ -77,8 +77,8 @@ impl World {
     ///
     /// # Errors
     ///
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if the name is taken, [`NotFound`](io::ErrorKind::NotFound) if there is no
-    /// such folder.
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if the name is taken, [`NotFound`](io::ErrorKind::NotFound) if there is
+    /// no such folder.
     ///
     /// # Examples
     ///
@@ -113,8 +113,8 @@ impl PeerDatagrams {
     ///
     /// # Errors
     ///
-    /// EMSGSIZE for what is too long, EAFNOSUPPORT for an address of another family. A unix socket is told at once that nobody
-    /// has the name, and that there is no room ([`WouldBlock`](io::ErrorKind::WouldBlock)).
+    /// EMSGSIZE for what is too long, EAFNOSUPPORT for an address of another family. A unix socket is told at once that
+    /// nobody has the name, and that there is no room ([`WouldBlock`](io::ErrorKind::WouldBlock)).
     pub fn send_to(&self, bytes: &[u8], to: impl Into<SocketAddress>) -> io::Result<()> {
         let mut kernel = self.shared.lock();
         let to = to.into();
@@ -126,8 +126,9 @@ impl PeerDatagrams {
         Ok(kernel.network.send_datagram(self.socket, Some(to), bytes, now_ns).map(drop)?)
     }
 
-    /// Takes what came since the last time, in the order in which it came. As much waits here as in any socket: 208 KiB, of which
-    /// UDP drops the rest; or 11 datagrams of a unix socket, and then those who send are told that there is no room.
+    /// Takes what came since the last time, in the order in which it came. As much waits here as in any socket: 208
+    /// KiB, of which UDP drops the rest; or 11 datagrams of a unix socket, and then those who send are told that there
+    /// is no room.
     ///
     /// # Examples
     ///

@@ -137,8 +137,8 @@ impl World {
     ///
     /// # Errors
     ///
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if the name is taken, [`NotFound`](io::ErrorKind::NotFound) if there is no
-    /// such folder.
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if the name is taken, [`NotFound`](io::ErrorKind::NotFound) if there is
+    /// no such folder.
     ///
     /// # Examples
     ///

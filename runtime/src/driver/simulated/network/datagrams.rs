@@ -1,8 +1,8 @@
 //! Datagrams: each arrives whole, in the order in which it was sent, or not at all.
 //!
-//! UDP loses what finds no room, and what is on a wire that is cut. What finds no socket is answered to a sender that is
-//! connected with it, by ECONNREFUSED for its next call, as an ICMP message does it. Between unix sockets nothing is lost: see
-//! [`unix_datagrams`](super::unix_datagrams).
+//! UDP loses what finds no room, and what is on a wire that is cut. What finds no socket is answered to a sender that
+//! is connected with it, by ECONNREFUSED for its next call, as an ICMP message does it. Between unix sockets nothing is
+//! lost: see [`unix_datagrams`](super::unix_datagrams).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -72,7 +72,8 @@ impl Network {
         Ok(())
     }
 
-    /// How much of the next one fits, and whose it is. What does not fit is gone; with `TRUNC` its length is told all the same.
+    /// How much of the next one fits, and whose it is. What does not fit is gone; with `TRUNC` its length is told all
+    /// the same.
     pub fn receive_datagram(
         &mut self,
         id: SocketId,

@@ -41,7 +41,8 @@ impl Network {
         }
     }
 
-    /// An address that suits a socket which speaks IP. Of another family it is strange, or too short before that is seen.
+    /// An address that suits a socket which speaks IP. Of another family it is strange, or too short before that is
+    /// seen.
     pub fn suitable(&self, id: SocketId, address: &SocketAddress) -> Result<SocketAddr, Errno> {
         let socket = self.sockets.get(&id).ok_or(Errno::IO)?;
         let len_min = if socket.family == AddressFamily::INET { 16 } else { 24 };

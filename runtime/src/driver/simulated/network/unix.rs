@@ -1,8 +1,9 @@
-//! Unix sockets: what is said on one is heard at once, since there is no wire. Here are streams, and all that has a name.
+//! Unix sockets: what is said on one is heard at once, since there is no wire. Here are streams, and all that has a
+//! name.
 //!
-//! A name is a file's, which binding makes and nothing takes away, or stands beside the files. As on Linux a connect is done
-//! at once or waits for room in the backlog, an end is known to both sides at once, and one who closes with bytes unread
-//! resets the other side.
+//! A name is a file's, which binding makes and nothing takes away, or stands beside the files. As on Linux a connect is
+//! done at once or waits for room in the backlog, an end is known to both sides at once, and one who closes with bytes
+//! unread resets the other side.
 
 use rustix::io::Errno;
 use rustix::net::AddressFamily;

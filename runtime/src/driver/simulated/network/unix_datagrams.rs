@@ -1,7 +1,7 @@
 //! Datagrams between unix sockets: they are there at once, and none is lost, since who has no room for them says so.
 //!
-//! As on Linux a socket that hears from many lets [so many](WAITING_MAX) wait, two that are connected with each other as many as
-//! the sender's buffer holds; and who is connected is heard by his peer, and hears from nobody else.
+//! As on Linux a socket that hears from many lets [so many](WAITING_MAX) wait, two that are connected with each other
+//! as many as the sender's buffer holds; and who is connected is heard by his peer, and hears from nobody else.
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
