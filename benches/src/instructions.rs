@@ -35,6 +35,7 @@ const ECHO_CONNECTIONS: usize = 64;
 
 const SUBJECTS: &[Subject] = &[
     Subject { name: "nop", what: "nop, 64 in flight", ops: 20_000, budget: 350, run: nop_many, ask: None },
+    Subject { name: "lone-nop", what: "nop, 1 in flight", ops: 20_000, budget: 900, run: nop_one, ask: None },
     Subject {
         name: "read",
         what: "cached read, owned, 64 in flight",
@@ -95,6 +96,10 @@ const SUBJECTS: &[Subject] = &[
 
 fn nop_many(ops: u64) -> io::Result<()> {
     nop::gimmal(ops, 64).map(drop)
+}
+
+fn nop_one(ops: u64) -> io::Result<()> {
+    nop::gimmal(ops, 1).map(drop)
 }
 
 fn read_many(ops: u64) -> io::Result<()> {

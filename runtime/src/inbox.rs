@@ -101,7 +101,7 @@ impl Inbox {
     /// After `true`, park with the eventfd watched, and call [`unparked`](Inbox::unparked) whatever ended the park.
     #[must_use]
     pub(crate) fn prepare_to_park(&self) -> bool {
-        self.sleeping.store(true, Ordering::SeqCst);
+        self.sleeping.store(true, Ordering::Relaxed);
         // Pairs with the fence in `interrupt`: either we see what was sent, or the sender sees that we sleep.
         fence(Ordering::SeqCst);
         if self.stack.is_empty() && !self.nudged.load(Ordering::Relaxed) {
