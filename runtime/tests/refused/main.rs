@@ -12,6 +12,7 @@ mod echo;
 mod heard;
 mod limits;
 mod lost;
+mod threads;
 
 /// Whether this is the child, in which a ring may be denied that its parent has.
 fn is_child() -> bool {
