@@ -17,7 +17,8 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Instant;
 
-use super::{Builder, END_MAX, GRACE, Plot};
+use super::builder::{Builder, Plot};
+use super::{END_MAX, GRACE};
 use crate::blocking::pool::Pool;
 use crate::core::{Alarm, Core};
 use crate::executor;
@@ -92,7 +93,7 @@ impl Threads {
         let mut handles = BTreeMap::new();
         let mut failed = BTreeMap::new();
         for plot in plots {
-            let core = plot.place.index;
+            let core = plot.index();
             let shared = threads.shared.clone();
             let start = Start { builder: builder.clone(), plot, pool: pool.clone(), alarm: alarm.clone(), shared };
             match start.spawn(sender.clone()) {
@@ -167,7 +168,7 @@ impl Start {
         let shared = self.shared.clone();
         // Counted here, so that nobody waits for fewer than there are.
         shared.lock().running += 1;
-        let thread = thread::Builder::new().name(format!("gimmal-core-{}", self.plot.place.index));
+        let thread = thread::Builder::new().name(format!("gimmal-core-{}", self.plot.index()));
         thread.spawn(move || self.live(reports)).inspect_err(|_| shared.lock().running -= 1)
     }
 
@@ -175,7 +176,7 @@ impl Start {
     fn live(self, reports: Sender<Report>) {
         let Start { builder, plot, pool, alarm, shared } = self;
         let _leaving = Leaving(&shared);
-        let index = plot.place.index;
+        let index = plot.index();
         let core = match builder.build_driver(plot.inbox(), &pool) {
             Ok(driver) => builder.core(plot, driver, &pool),
             Err(error) => return drop(reports.send((index, Err(error)))),
