@@ -23,6 +23,8 @@ use crate::stage::Stage;
 /// What is known of one flow.
 struct Known {
     name: u64,
+    /// How often the power had gone when it began. What is made after a cut lives.
+    power_cuts: u64,
     /// So many bytes replies say were written, and so many more an op in flight may write.
     written: Cell<u64>,
     wanted: Cell<u64>,
@@ -50,9 +52,14 @@ const TRIES_MAX: u32 = 50;
 /// Runs one from its source to its mouth.
 pub async fn run(stage: Rc<Stage>, flow: Flow) {
     let name = stage.name();
+    let power_cuts = stage.world.power_cuts();
     let Some((reader, writer)) = bed(&stage, flow.bed, name).await else { return };
+    if stage.world.power_cuts() > power_cuts {
+        return;
+    }
     let known = Rc::new(Known {
         name,
+        power_cuts,
         written: Cell::new(0),
         wanted: Cell::new(0),
         incoming: Incoming::new(name),
@@ -80,7 +87,7 @@ pub async fn run(stage: Rc<Stage>, flow: Flow) {
         true => !mouth.incoming.is_open(),
         false => mouth.is_dry.get(),
     };
-    while !is_over() && stage.world.power_cuts() == 0 {
+    while !is_over() && !mouth.is_cut(&stage) {
         let fate = RawFate::Of(Fate::Awaited);
         if mouth.mouth.is_given_up.get() {
             let read = Read { fd: reader.clone(), buf: vec![0; 9_000], position: Position::Cursor };
@@ -167,7 +174,7 @@ impl Known {
         }
         let buf = stage.watch.buffer(bytes(self.name, self.written.get(), len));
         // A power cut fails also a write that had written some, and what it wrote may be on its way to a read.
-        let before = if stage.world.power_cuts() > 0 { self.wanted.get() } else { 0 };
+        let before = if self.is_cut(stage) { self.wanted.get() } else { 0 };
         self.wanted.set(before.max(self.written.get() + u64::try_from(len).expect("small")));
         let (known, under_way) = (self.clone(), UnderWay::new(self, |known| &known.source, fate));
         let report = move |reply: &std::io::Result<Reply>| {
@@ -215,6 +222,11 @@ impl Known {
         }
     }
 
+    /// Whether the power has gone since it began.
+    fn is_cut(&self, stage: &Stage) -> bool {
+        stage.world.power_cuts() > self.power_cuts
+    }
+
     /// Whether each op was heard of.
     fn is_sound(&self) -> bool {
         !self.source.is_given_up.get() && !self.mouth.is_given_up.get()
@@ -222,7 +234,7 @@ impl Known {
 
     /// All that was written was read, and then the end was told, unless the runtime or the machine went in the middle.
     fn judge(&self, stage: &Stage, is_cut_short: bool) {
-        let is_whole = !is_cut_short && self.is_sound() && stage.world.power_cuts() == 0;
+        let is_whole = !is_cut_short && self.is_sound() && !self.is_cut(stage);
         stage.verdict.blame_unless(!is_whole || self.incoming.is_complete(self.written.get()), || {
             format!("a flow of {} bytes: {}", self.written.get(), self.incoming.describe())
         });

@@ -254,7 +254,7 @@ async fn visit(stage: Rc<Stage>, index: usize, fate: Fate, mut conversation: Con
 /// Waits for all tasks, and until nothing is left in flight.
 async fn complete(stage: &Stage) {
     if timeout(HANGS_AFTER, stage.join()).await.is_err() {
-        return stage.verdict.blame(format!("tasks wait for ever: {:?}", metrics()));
+        return stage.verdict.blame(format!("tasks wait for ever, {} first: {:?}", stage.awaited(), metrics()));
     }
     let forgotten = stage.forgotten.get();
     // Ops that were cancelled end within a second; a child that was detached, too.

@@ -42,6 +42,8 @@ pub struct Stage {
     tasks: RefCell<Vec<(&'static str, JoinHandle<()>)>>,
     mortals: RefCell<Vec<(&'static str, JoinHandle<()>)>>,
     names: Cell<u64>,
+    /// The task that the end of the program waits for now.
+    awaited: Cell<&'static str>,
     /// What must hold when all is over.
     pub last: RefCell<Vec<Last>>,
 }
@@ -63,6 +65,7 @@ impl Stage {
             tasks: RefCell::default(),
             mortals: RefCell::default(),
             names: Cell::new(1),
+            awaited: Cell::new("nobody"),
             last: RefCell::default(),
         })
     }
@@ -95,8 +98,14 @@ impl Stage {
         loop {
             let next = self.tasks.borrow_mut().pop().or_else(|| self.mortals.borrow_mut().pop());
             let Some((what, task)) = next else { return };
+            self.awaited.set(what);
             self.judge(what, task).await;
         }
+    }
+
+    /// Which task [`join`](Stage::join) waits for.
+    pub fn awaited(&self) -> &'static str {
+        self.awaited.get()
     }
 
     /// Waits for a task, which may have been aborted but must not have panicked.
