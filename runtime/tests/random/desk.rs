@@ -191,9 +191,11 @@ impl Scribe {
         }
     }
 
-    /// After a handle that was dropped another may find its writes on their way, so it is closed if it has to be known.
+    /// After a handle that was dropped another may find its writes on their way, and hears nothing of its errors. So it
+    /// is closed if anything of it has to be known.
     async fn reopen(&mut self, file: File, closes: bool) -> Option<File> {
-        if closes || !self.sheet.borrow().is_settled() {
+        let owes_news = !self.sheet.borrow().is_settled() || self.sheet.borrow().has_dropped_sync();
+        if closes || owes_news {
             self.close(file).await
         } else {
             drop(file)

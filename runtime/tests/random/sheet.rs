@@ -99,6 +99,11 @@ impl Sheet {
         self.undecided.is_empty()
     }
 
+    /// Whether a sync that was dropped may fail yet, which the handle tells of and no other.
+    pub fn has_dropped_sync(&self) -> bool {
+        self.has_dropped_sync
+    }
+
     /// A write began: its bytes may be there from now on.
     pub fn begin(&mut self, name: u64, at: u64, len: usize) {
         for (offset, place) in places(at, len) {
