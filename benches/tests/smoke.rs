@@ -73,7 +73,7 @@ fn instructions_are_counted_or_it_is_said_why_not() {
         return;
     }
     let counted: Vec<&str> = told.lines().skip(1).collect();
-    assert_eq!(counted.len(), 8, "{told}");
+    assert_eq!(counted.len(), 9, "{told}");
     for line in counted {
         let (before, after) = line.split_once("budget").unwrap_or_else(|| panic!("no budget in {line}"));
         let count = before.split_whitespace().last().and_then(|count| count.parse::<u64>().ok());
