@@ -3,12 +3,14 @@
 #[path = "common/bounded.rs"]
 mod bounded;
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use runtime::fd::SharedFd;
-use runtime::op::Nop;
+use runtime::op::file::FileRequest;
 use runtime::op::socket::{Recv, RecvFlags, Send, SendFlags};
+use runtime::op::{Nop, Op, Reply, Request};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, sleep};
 use runtime::{JoinHandle, spawn, spawn_blocking, spawn_on, submit, yield_now};
@@ -64,5 +66,42 @@ async fn beside_who_is_always_ready() {
     for task in busy {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// Makes a pipe, which a ring does by a plain call: it is answered at once, without an enter.
+struct MakePipe;
+
+impl Op for MakePipe {
+    type Output = io::Result<Reply>;
+
+    fn request(&mut self) -> Request<'_> {
+        Request::File(FileRequest::Pipe)
+    }
+
+    fn finish(self, reply: io::Result<Reply>) -> io::Result<Reply> {
+        reply
+    }
+}
+
+/// Catches: a core that runs who was answered beside its ring, again and again, and enters the ring for nobody else.
+#[test]
+fn who_is_answered_without_the_kernel_holds_up_nobody_who_waits_for_it() {
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if is_here(driver, "beside who is answered at once") {
+            bounded::within(LIMIT, "beside who is answered at once", move || {
+                builder(driver).build().unwrap().block_on(async {
+                    let asks = spawn(async {
+                        loop {
+                            submit(MakePipe).await.unwrap();
+                        }
+                    });
+                    for _turn in 0..20 {
+                        submit(Nop).await.unwrap();
+                    }
+                    asks.abort();
+                });
+            });
+        }
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!  start ─► SQ has room? encode there : queue the entry behind it          no system call
 //!        └► this kernel lacks the op: the blocking pool does it            ring/beside.rs
-//!  wait  ─► the pool has answered something? let tasks run on
-//!           else one io_uring_enter that submits and waits together, then reap all that the CQ has
+//!  wait  ─► one io_uring_enter that submits and waits together, then reap all that the CQ has
+//!           (waits not if something was answered beside the ring: by a plain call, or by the pool)
 //! ```
 //!
 //! One thread has the ring (`SINGLE_ISSUER`), and completions happen only inside its enters (`DEFER_TASKRUN`). An enter
@@ -320,14 +320,8 @@ impl Ring {
         };
         // Nothing lies in the CQ by now: completions happen within enters, and behind each all are reaped.
         debug_assert!(self.ring.completion().is_empty(), "a completion that no enter brought");
-        if may_wait {
-            if came > 0 && !self.is_due() && self.backlog.is_empty() {
-                // Tasks go on first: what they ask for goes out with what is queued, in one enter.
-                return Ok(());
-            }
-            if !self.wake_armed {
-                self.arm_wake();
-            }
+        if may_wait && !self.wake_armed {
+            self.arm_wake();
         }
         loop {
             self.fill();
