@@ -281,3 +281,20 @@ fn one_that_no_thread_has_taken_is_taken_back_at_the_end() {
         assert!(op.fd.try_into_fd().is_ok(), "an op that has ended lets go of its file");
     });
 }
+
+/// Room in the pool that comes free for an op which has been cancelled meanwhile is the next one's.
+/// Catches: a place in line that is kept, and not looked at again, once nothing is on its way.
+#[test]
+fn one_that_was_cancelled_in_line_keeps_nobody_out() {
+    without_each("an op that the ring lacks, cancelled in line", |builder, op| {
+        builder.build().unwrap().block_on(async {
+            let busy = occupy().await;
+            let queued = spawn_blocking(|| 1);
+            let error = op.ask(7).deadline(now() + Duration::from_millis(1)).await.unwrap_err();
+            assert_eq!((error.kind(), metrics().in_flight), (io::ErrorKind::TimedOut, 0));
+            let behind = spawn_blocking(|| 2);
+            drop(busy);
+            assert_eq!(queued.await.unwrap() + behind.await.unwrap(), 3);
+        });
+    });
+}

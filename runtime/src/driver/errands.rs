@@ -145,8 +145,16 @@ impl Errands {
     }
 
     /// How many were sent and have not come back.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether none is on its way, and none stands in line. One that was recalled may still stand there: room that is
+    /// kept for it is nobody's until [`send_waiting`](Errands::send_waiting) takes it.
+    #[inline(always)]
+    pub fn is_idle(&self) -> bool {
+        self.len == 0 && self.first.is_none()
     }
 
     fn job(&self, errand: Arc<Errand>) -> Job {

@@ -24,9 +24,10 @@ impl Beside {
         Beside { answered: Vec::new(), errands: Errands::new(inbox, pool) }
     }
 
+    /// Whether there is nothing to hand over, nor to come.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.answered.is_empty() && self.errands.len() == 0
+        self.answered.is_empty() && self.errands.is_idle()
     }
 
     /// Does it now.
