@@ -23,10 +23,14 @@ use crate::op::{Answered, Request};
 /// A request that a thread of the pool will take. Whoever takes it out answers it.
 struct Errand(Mutex<Option<Lent>>);
 
+/// So many errands that were recalled stand in line without a look at whether they are too many.
+const EMPTY_MAX: usize = 64;
+
 /// All that this core has sent to the pool.
 ///
 /// Bound: the ops in flight. Of these the pool queues what it has room for, and the rest wait here, first come, first
-/// served. An errand costs two allocations.
+/// served, with at most as many beside them that were recalled, and [`EMPTY_MAX`] more. An errand costs two
+/// allocations.
 pub(crate) struct Errands {
     pool: Arc<Pool>,
     /// The first for whom the pool had no room, with its place among all who wait for that.
@@ -128,6 +132,10 @@ impl Errands {
         let lent = place.as_ref().filter(|(sent, _)| *sent == key)?.1.take()?;
         *place = None;
         self.len -= 1;
+        // Its errand may stand in line. Empty ones go when they are more than those that are still out.
+        if self.line.len() > 2 * self.len + EMPTY_MAX {
+            self.line.retain(|errand| !errand.is_recalled());
+        }
         Some(lent)
     }
 
@@ -148,6 +156,12 @@ impl Errands {
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many stand in line, those that were recalled there included.
+    #[cfg(test)]
+    pub fn in_line(&self) -> usize {
+        self.line.len() + usize::from(self.first.is_some())
     }
 
     /// Whether none is on its way, and none stands in line. One that was recalled may still stand there: room that is

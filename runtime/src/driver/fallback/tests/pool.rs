@@ -120,6 +120,28 @@ fn more_requests_than_the_pool_has_room_for_wait_in_line() {
     assert_eq!(desk.fallback.errands.len(), 0);
 }
 
+/// As where a disk hangs, and who waits for it gives up and tries again.
+/// Catches: a line in which those who were recalled stand until the pool has room.
+#[test]
+fn who_gives_up_in_line_leaves_nothing_there() {
+    let pool = Pool::new(1, 1);
+    let busy = Busy::new(&pool);
+    let (_scratch, file) = Scratch::filled("giving-up", b"0123");
+    let mut desk = Desk::with_pool(pool);
+    let patient: Vec<_> = (0..100).map(|_| desk.start(read_at(&file, 0))).collect();
+    for _again in 0..10_000 {
+        let key = desk.start(read_at(&file, 0));
+        desk.fallback.cancel(key);
+        assert!(is_cancelled(desk.finish::<Read<Vec<u8>>>(key).unwrap_err().error()));
+    }
+    let in_line = desk.fallback.errands.in_line();
+    assert!(in_line < 3 * patient.len(), "{in_line} in line for {} reads", patient.len());
+    drop(busy);
+    for key in patient {
+        assert_eq!(received(desk.finish::<Read<Vec<u8>>>(key)), b"0123");
+    }
+}
+
 /// Catches: a driver that goes and keeps its place, or the room that it was granted: it is nobody's then.
 #[test]
 fn a_driver_that_goes_leaves_the_line_of_the_pool() {
