@@ -31,8 +31,8 @@ use self::threads::Threads;
 /// up to a second, on all cores at the same time. What is to be [finished](crate::op::OnDrop::Finish), such as a write
 /// whose future was dropped, has half of that before it is cancelled, too. What a device still holds at the end is
 /// leaked, never freed, and named in a warning. A core whose task does not yield, and a thread of the blocking pool
-/// whose job does not return, have a fifth of a second more; then they are left behind, and named too. A runtime that
-/// is forgotten leaks.
+/// whose job does not return, have a fifth of a second more; then they are left behind, and named too, and end by
+/// themselves if they ever can. A runtime that is forgotten leaks.
 ///
 /// # Fork
 ///

@@ -7,8 +7,11 @@ use std::task::Poll;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use runtime::fd::SharedFd;
+use runtime::op::file::{Position, Read};
 use runtime::testing::{Driver, builder, is_here};
-use runtime::{JoinHandle, core_id, on_each_core, spawn_on, time};
+use runtime::{JoinHandle, core_id, metrics, on_each_core, spawn, spawn_on, submit, time, yield_now};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{TEST_MAX, bounded, on_each_driver};
 
@@ -135,7 +138,7 @@ impl Gate {
     }
 }
 
-/// Catches: a join without a bound.
+/// Catches: a join without a bound; a core that leaks what is in flight since it comes to its end too late.
 #[test]
 fn a_core_whose_task_never_yields_is_left_behind_in_time() {
     let _alone = crate::process::alone();
@@ -148,8 +151,14 @@ fn a_core_whose_task_never_yields_is_left_behind_in_time() {
             let gate = Arc::new(Gate::default());
             let (entered, has_entered) = mpsc::channel();
             let runtime = builder(driver).cores(2).build().unwrap();
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
             let inside = gate.clone();
             let blocks = move || async move {
+                let read = Read { fd: SharedFd::new(reader), buf: [0; 8], position: Position::Cursor };
+                drop(spawn(submit(read)));
+                while metrics().in_flight == 0 {
+                    yield_now().await;
+                }
                 entered.send(()).unwrap();
                 inside.wait();
                 core_id()
@@ -167,6 +176,8 @@ fn a_core_whose_task_never_yields_is_left_behind_in_time() {
             let other = builder(Driver::Fallback).build().unwrap();
             assert_eq!(other.block_on(task).unwrap(), 1);
             drop(other);
+            // Whose reader waits for it, if it was leaked.
+            drop(writer);
             before.assert_unchanged();
         });
     }
