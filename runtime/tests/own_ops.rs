@@ -3,17 +3,20 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write as _};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, RawWakerVTable, Waker};
+use std::sync::Arc;
+use std::task::{Context, RawWakerVTable, Wake, Waker};
 
-use runtime::fd::FdRef;
-use runtime::op::file::Close;
+use runtime::fd::{FdRef, SharedFd};
+use runtime::op::file::{Close, Position, Read};
 use runtime::op::ready::{Interest, ReadyRequest};
 use runtime::op::{Op, Reply, Request};
+use runtime::testing::{Driver, builder, is_here};
 use runtime::{metrics, submit};
 
 /// Asks what [`Close`] asks, and does not tell it what came.
@@ -113,4 +116,40 @@ async fn a_waker_whose_clone_panics_leaks_no_op() {
     }
     assert_eq!(Rc::strong_count(&held), 1, "the op is still held");
     assert_eq!(metrics().in_flight, 0);
+}
+
+/// Panics when the last waker made of it is dropped.
+struct Bomb;
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in the waker's drop");
+    }
+}
+
+/// The read waits until the end, and its future is forgotten: nobody but the op has a waker.
+/// Catches: an end that goes no further when the Drop of a waker panics.
+#[test]
+fn a_waker_whose_drop_panics_stops_no_end() {
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if !is_here(driver, "the end of a waker whose drop panics") {
+            continue;
+        }
+        let (reader, mut writer) = io::pipe().unwrap();
+        let runtime = builder(driver).build().unwrap();
+        runtime.block_on(async {
+            let fd = SharedFd::new(OwnedFd::from(reader));
+            let mut read = ManuallyDrop::new(submit(Read { fd, buf: [0; 8], position: Position::Cursor }));
+            let bomb = Waker::from(Arc::new(Bomb));
+            assert!(Pin::new(&mut *read).poll(&mut Context::from_waker(&bomb)).is_pending());
+        });
+        drop(runtime);
+        drop(builder(driver).build().expect("the thread is free again"));
+        let error = writer.write_all(b"late").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "the op has ended, and let go of its pipe");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{Core, Flights};
 use crate::driver::{Driver, Park};
 use crate::inflight::slots::{Key, Slots};
+use crate::task::contain;
 
 /// What has been asked to end.
 #[derive(Default)]
@@ -28,7 +29,8 @@ impl Core {
             let keys = self.ops.flights.borrow().slots.keys();
             for key in keys {
                 if told.orphaned.insert(key) {
-                    self.ops.orphan(key);
+                    // The last that it does, and all of it that may panic.
+                    contain("the Drop of a waker", || self.ops.orphan(key));
                 }
                 if is_late && told.cancelled.insert(key) {
                     self.ops.cancel(key);
