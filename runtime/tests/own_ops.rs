@@ -17,6 +17,7 @@ use runtime::op::file::{Close, Position, Read};
 use runtime::op::ready::{Interest, ReadyRequest};
 use runtime::op::{Op, Reply, Request};
 use runtime::testing::{Driver, builder, is_here};
+use runtime::time::{Duration, sleep};
 use runtime::{metrics, submit};
 
 /// Asks what [`Close`] asks, and does not tell it what came.
@@ -131,8 +132,8 @@ impl Drop for Bomb {
     }
 }
 
-/// The read waits until the end, and its future is forgotten: nobody but the op has a waker.
-/// Catches: an end that goes no further when the Drop of a waker panics.
+/// The read and the sleeps wait until the end, and their futures are forgotten: nobody else has a waker.
+/// Catches: an end that goes no further when the Drop of a waker panics, or that aborts when two do.
 #[test]
 fn a_waker_whose_drop_panics_stops_no_end() {
     for driver in [Driver::Ring, Driver::Fallback] {
@@ -144,8 +145,12 @@ fn a_waker_whose_drop_panics_stops_no_end() {
         runtime.block_on(async {
             let fd = SharedFd::new(OwnedFd::from(reader));
             let mut read = ManuallyDrop::new(submit(Read { fd, buf: [0; 8], position: Position::Cursor }));
-            let bomb = Waker::from(Arc::new(Bomb));
-            assert!(Pin::new(&mut *read).poll(&mut Context::from_waker(&bomb)).is_pending());
+            let bomb = || Waker::from(Arc::new(Bomb));
+            assert!(Pin::new(&mut *read).poll(&mut Context::from_waker(&bomb())).is_pending());
+            for _sleep in 0..2 {
+                let mut sleep = ManuallyDrop::new(sleep(Duration::from_secs(3600)));
+                assert!(Pin::new(&mut *sleep).poll(&mut Context::from_waker(&bomb())).is_pending());
+            }
         });
         drop(runtime);
         drop(builder(driver).build().expect("the thread is free again"));

@@ -8,6 +8,7 @@ use super::{Core, Flights};
 use crate::driver::{Driver, Park};
 use crate::inflight::slots::{Key, Slots};
 use crate::task::contain;
+use crate::time::wheel::Wheel;
 
 /// What has been asked to end.
 #[derive(Default)]
@@ -54,6 +55,14 @@ impl Core {
             waited
         } else {
             self.wait(Park::No)
+        }
+    }
+
+    /// Lets go of who waits for a time that does not come any more: futures that were forgotten, or live on.
+    pub fn drop_timers(&self) {
+        let wheel = std::mem::replace(&mut self.timers.borrow_mut().wheel, Wheel::new());
+        for waiter in wheel.into_payloads() {
+            contain("the Drop of a waker", || drop(waiter));
         }
     }
 

@@ -28,6 +28,7 @@ pub(crate) fn end(cores: &[Rc<Core>], within: Duration) {
     drop_tasks(cores);
     for core in cores {
         let _here = core.enter();
+        core.drop_timers();
         core.tasks.close();
     }
 }

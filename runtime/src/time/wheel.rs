@@ -160,6 +160,11 @@ impl<P> Wheel<P> {
         entry.payload.as_mut()
     }
 
+    /// What all timers carried, at the end of the wheel.
+    pub(crate) fn into_payloads(self) -> impl Iterator<Item = P> {
+        self.entries.into_iter().filter_map(|entry| entry.payload)
+    }
+
     /// When something may be due: never later than the earliest deadline, and earlier only if the timer that was due
     /// then has been cancelled. `None` when nothing ever is.
     ///
