@@ -20,13 +20,14 @@ mod ending;
 
 pub(crate) use self::ending::end;
 
-/// So many polls make a turn, however many tasks are ready.
-const POLLS_MAX: u32 = 61;
+/// So many polls make a turn, however many tasks are ready: four, and then as many readings of the clock as it takes.
+const POLLS_MAX: u32 = 4 + 4 * POLLS_PER_CLOCK;
 /// Where several cores share a thread, turns are shorter, so that more orders of what they do can be seen.
 const POLLS_MAX_TOGETHER: u32 = 16;
-/// So long a turn may last before sockets, timers and other threads are looked at.
+/// When the clock shows that a turn has lasted so long, sockets, timers and other threads are looked at.
 const TURN_MAX: Duration = Duration::from_micros(200);
-/// Reading the clock costs as much as a small poll, so it is not read after each.
+/// Reading the clock costs as much as a small poll, so it is not read after each. It is first read after four, since
+/// most turns are shorter, and a turn's time counts from there.
 const POLLS_PER_CLOCK: u32 = 16;
 /// A turn that lasts so long is told: somebody blocks.
 const STALL_MIN: Duration = Duration::from_millis(100);

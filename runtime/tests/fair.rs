@@ -6,6 +6,7 @@ mod bounded;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use runtime::fd::SharedFd;
 use runtime::op::file::FileRequest;
@@ -13,7 +14,7 @@ use runtime::op::socket::{Recv, RecvFlags, Send, SendFlags};
 use runtime::op::{Nop, Op, Reply, Request};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, sleep};
-use runtime::{JoinHandle, spawn, spawn_blocking, spawn_on, submit, yield_now};
+use runtime::{JoinHandle, metrics, spawn, spawn_blocking, spawn_on, submit, yield_now};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -104,4 +105,41 @@ fn who_is_answered_without_the_kernel_holds_up_nobody_who_waits_for_it() {
             });
         }
     }
+}
+
+/// So many polls may go by before the clock is seen to have passed a turn's 200 us, when one poll takes longer.
+const SLOW_POLLS_MAX: u64 = 20;
+
+/// Catches: a turn that goes on for all its polls, however long they take; one whose time counts from a late poll.
+#[test]
+fn a_turn_of_slow_polls_is_short() {
+    builder(Driver::Fallback).build().unwrap().block_on(async {
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                spawn(async {
+                    for _poll in 0..4 {
+                        let began = Instant::now();
+                        while began.elapsed() < Duration::from_micros(250) {
+                            std::hint::spin_loop();
+                        }
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        let mut turn = metrics();
+        let mut longest = 0;
+        while metrics().tasks > 0 {
+            yield_now().await;
+            let now = metrics();
+            if now.ticks > turn.ticks {
+                longest = longest.max((now.polls - turn.polls) / (now.ticks - turn.ticks));
+                turn = now;
+            }
+        }
+        assert!((1..=SLOW_POLLS_MAX + 1).contains(&longest), "{longest} slow polls in a turn");
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
 }
