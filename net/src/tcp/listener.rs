@@ -102,9 +102,10 @@ impl TcpListener {
     /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones: the ring waits for
     /// a blocking socket, and takes a non-blocking one at its word.
     ///
-    /// Where the fallback serves, let no other process accept from the same socket (an inherited or a passed one): when
-    /// that takes the connection which the fallback was told of, accept4(2) blocks the core until the next one comes. A
-    /// ring waits in the kernel. `SO_REUSEPORT` gives each process a socket of its own.
+    /// Where the fallback serves, let nobody but cores accept from the same socket (no other process that inherited it
+    /// or was passed it, no thread by std's clone): when such a one takes the connection that the core was told of,
+    /// accept4(2) blocks the core, and others that accept, until the next one comes. A ring waits in the kernel.
+    /// `SO_REUSEPORT` gives each process a socket of its own.
     ///
     /// # Errors
     ///

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use io_uring::{opcode, squeue, types};
 use rustix::fs::OFlags;
@@ -362,9 +363,15 @@ fn why_not_accepted(fd: FdRef<'_>) -> Errno {
     }
 }
 
-/// Takes a connection that is there. A blocking listener must not block us: another process may have been faster than
-/// our poll, so the listener is asked once more, and the rest of the race (one system call wide) is left to the caller.
+/// Between the look at a listener and the accept on it no other core may take the connection. One for all listeners: it
+/// is held for two system calls, and where no ring is.
+static ACCEPTING: Mutex<()> = Mutex::new(());
+
+/// Takes a connection that is there. A blocking listener must not block us: somebody else may have been faster than our
+/// poll, so the listener is asked once more. Cores wait for each other here; the rest of the race, with other
+/// processes, is left to the caller.
 fn accept(fd: FdRef<'_>, peer: Option<&mut SocketAddress>) -> Answered {
+    let _alone = ACCEPTING.lock().unwrap_or_else(PoisonError::into_inner);
     match ready::poll_now(fd, Interest::READABLE) {
         Err(Errno::AGAIN) if !is_listening(fd) => return Err(why_not_accepted(fd)),
         readable => readable?,

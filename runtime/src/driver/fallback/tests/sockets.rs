@@ -3,13 +3,16 @@
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::super::REPLIES_MAX;
-use super::{Desk, is_cancelled, received, recv};
+use super::{Desk, LOST, is_cancelled, received, recv};
 use crate::driver::Park;
 use crate::fd::{Fd, SharedFd};
 use crate::op::socket::{Accept, AcceptMany, Connect, Recv};
@@ -69,6 +72,56 @@ fn accepting_many_brings_every_connection_and_no_more_than_its_bound_a_turn() {
     let _late = TcpStream::connect(address).unwrap();
     desk.settle();
     assert_eq!(desk.turn, (0, 0));
+}
+
+/// Two cores are told of a connection, and one of them takes it. The other's accept4(2) would wait for the next.
+///
+/// Catches: a look and an accept between which another core may take the connection.
+#[test]
+fn a_connection_that_another_core_takes_blocks_nobody() {
+    const ROUNDS: usize = 2_000;
+    // Who goes through as many at once as the other meets it somewhere.
+    const LISTENERS: usize = 32;
+    let listeners: Vec<_> = (0..LISTENERS).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let together = Arc::new(Barrier::new(3));
+    let (tell, told) = mpsc::channel();
+    let core = || {
+        let clones: Vec<_> = listeners.iter().map(|listener| OwnedFd::from(listener.try_clone().unwrap())).collect();
+        let (together, tell) = (together.clone(), tell.clone());
+        move || {
+            let mut desk = Desk::new();
+            let listeners: Vec<_> = clones.into_iter().map(SharedFd::new).collect();
+            let mut accepts: Vec<_> = listeners.iter().map(|fd| desk.start(Accept::new(fd.clone()))).collect();
+            for _round in 0..ROUNDS {
+                together.wait();
+                desk.wait(Park::No);
+                let mut accepted = 0;
+                for (accept, fd) in accepts.iter_mut().zip(&listeners) {
+                    if let Some(answer) = desk.answer::<Accept>(*accept) {
+                        answer.unwrap();
+                        accepted += 1;
+                        *accept = desk.start(Accept::new(fd.clone()));
+                    }
+                }
+                tell.send(accepted).unwrap();
+            }
+        }
+    };
+    let cores = [thread::spawn(core()), thread::spawn(core())];
+    let mut accepted = 0;
+    for round in 0..ROUNDS {
+        for listener in &listeners {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            // It leaves no port that fades.
+            rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        }
+        together.wait();
+        for _core in &cores {
+            accepted += told.recv_timeout(LOST).unwrap_or_else(|_| panic!("a core stands still in round {round}"));
+        }
+    }
+    cores.into_iter().for_each(|core| core.join().unwrap());
+    assert_eq!(accepted, ROUNDS * LISTENERS);
 }
 
 /// Catches: a socket that stays non-blocking after it connected.
