@@ -120,6 +120,25 @@ async fn timeouts_go_along() {
     assert_eq!(there.await.unwrap(), ErrorKind::WouldBlock);
 }
 
+/// Catches: an `into_std` whose stream waits for ever where the handle would not; one that leaves the socket the
+/// timeouts with which it once came from std.
+#[runtime::test(driver = ring)]
+async fn timeouts_go_along_to_std_and_back() {
+    let (_client, server) = pair().await;
+    let (short, long) = (Some(Duration::from_secs(1)), Some(Duration::from_secs(7)));
+    server.set_read_timeout(short).unwrap();
+    server.set_write_timeout(long).unwrap();
+    let (std, _) = server.into_std().await.unwrap();
+    assert_eq!((std.read_timeout().unwrap(), std.write_timeout().unwrap()), (short, long));
+
+    let server = TcpStream::from_std(std).unwrap();
+    assert_eq!((server.read_timeout().unwrap(), server.write_timeout().unwrap()), (short, long));
+    server.set_read_timeout(None).unwrap();
+    server.set_write_timeout(None).unwrap();
+    let (std, _) = server.detach().await.unwrap().attach().unwrap().into_std().await.unwrap();
+    assert_eq!((std.read_timeout().unwrap(), std.write_timeout().unwrap()), (None, None));
+}
+
 /// A clone stays where it is, and so keeps the descriptor: the one that moves gets a duplicate, where there are such.
 #[runtime::test(driver = each, cores = 2)]
 async fn a_clone_stays_behind() {

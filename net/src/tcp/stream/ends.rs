@@ -60,7 +60,8 @@ impl TcpStream {
         write_error.map_or(Ok(()), Err)
     }
 
-    /// Turns it into std's, blocking. Beside it comes what only the handle had: see [`Remains`].
+    /// Turns it into std's, blocking, with the handle's timeouts. Beside it comes what only the handle had: see
+    /// [`Remains`].
     ///
     /// # Errors
     ///
@@ -95,11 +96,16 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Remains)> {
+        let (read_timeout, write_timeout) = self.timeouts();
         let (owned, remains, linger) = self.end().await.take(into_owned)?;
         if linger.is_some() {
             sockopt::set_socket_linger(&owned, linger)?;
         }
-        Ok((owned.into(), remains))
+        let stream = std::net::TcpStream::from(owned);
+        // Also where there are none: the socket may have those with which it came from std.
+        stream.set_read_timeout(read_timeout)?;
+        stream.set_write_timeout(write_timeout)?;
+        Ok((stream, remains))
     }
 
     /// Takes it off this core, to be [attached](DetachedTcpStream::attach) on another.
@@ -135,8 +141,7 @@ impl TcpStream {
     /// # }
     /// ```
     pub async fn detach(self) -> io::Result<DetachedTcpStream> {
-        let read_timeout = self.inbound.get().and_then(|inbound| inbound.limit.get());
-        let write_timeout = self.outbound.get().and_then(|outbound| outbound.limit.get());
+        let (read_timeout, write_timeout) = self.timeouts();
         let (fd, remains, linger) = self.end().await.take(into_fd)?;
         Ok(DetachedTcpStream { fd, remains, read_timeout, write_timeout, linger })
     }
@@ -162,6 +167,12 @@ impl TcpStream {
             stream.set_linger(linger)?;
         }
         Ok(stream)
+    }
+
+    fn timeouts(&self) -> (Option<Duration>, Option<Duration>) {
+        let read = self.inbound.get().and_then(|inbound| inbound.limit.get());
+        let write = self.outbound.get().and_then(|outbound| outbound.limit.get());
+        (read, write)
     }
 
     /// Waits for ops whose future is gone, and ends what is in flight, unless a clone of the handle needs it.

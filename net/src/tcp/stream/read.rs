@@ -234,7 +234,8 @@ impl TcpStream {
     /// How long a read may wait; `None` is for ever. [`std::net::TcpStream::set_read_timeout`].
     ///
     /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has read nothing.
-    /// Clones of the handle share it. The core's timers keep it; the socket's own `SO_RCVTIMEO` stays as it is.
+    /// Clones of the handle share it. The core's timers keep it; the socket's own `SO_RCVTIMEO` stays as it is until
+    /// the handle [becomes std's](TcpStream::into_std).
     ///
     /// # Errors
     ///

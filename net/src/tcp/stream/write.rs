@@ -210,7 +210,8 @@ impl TcpStream {
     /// How long a write may wait; `None` is for ever. [`std::net::TcpStream::set_write_timeout`].
     ///
     /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has written nothing.
-    /// Clones of the handle share it. The core's timers keep it; the socket's own `SO_SNDTIMEO` stays as it is.
+    /// Clones of the handle share it. The core's timers keep it; the socket's own `SO_SNDTIMEO` stays as it is until
+    /// the handle [becomes std's](TcpStream::into_std).
     ///
     /// # Errors
     ///
