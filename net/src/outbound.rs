@@ -68,7 +68,8 @@ impl Outbound {
     fn poll_send(&self, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         loop {
-            if self.filled.get() {
+            // Nothing at all needs no room.
+            if self.filled.get() && !buf.is_empty() {
                 ready!(self.writable.poll(&self.fd, context))?;
                 self.filled.set(false);
             }

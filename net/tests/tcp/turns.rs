@@ -1,11 +1,13 @@
 //! Several who use one direction of one handle take turns, and nobody is forgotten.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 
 use net::TcpStream;
+use runtime::time::{Duration, timeout};
 
-use crate::support::{a_few_turns, listen, pair, poll_once};
+use crate::support::{a_few_turns, fill, listen, narrow_pair, pair, poll_once};
 
 /// Catches: a line that is served last come, first served; a second reader that waits with the first one's waker gone.
 #[runtime::test(driver = each)]
@@ -96,4 +98,27 @@ async fn what_two_tasks_write_does_not_mix() {
     assert!(all[..LEN].iter().all(|&byte| byte == b'l'));
     assert!(all[LEN..].iter().all(|&byte| byte == b'o'));
     assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+}
+
+/// Catches: an exact call that waits for its turn with nothing to do; a write of nothing that waits for room.
+#[runtime::test(driver = each)]
+async fn who_wants_nothing_waits_for_nobody() {
+    const SOON: Duration = Duration::from_secs(5);
+    let (client, server) = narrow_pair().await;
+    let mut byte = [0];
+    let mut reading = pin!(server.read(&mut byte));
+    assert!(poll_once(reading.as_mut()).await.is_pending());
+    timeout(SOON, server.read_exact(&mut [])).await.expect("it is full").unwrap();
+    timeout(SOON, server.read_exact_owned([0; 0])).await.expect("it is full").unwrap();
+
+    fill(&client).await;
+    assert_eq!(timeout(SOON, client.write(&[])).await.expect("there is room for that").unwrap(), 0);
+    let (written, _) = timeout(SOON, client.write_owned([0; 0])).await.expect("there is room for that").unwrap();
+    assert_eq!(written, 0);
+
+    let mut writing = pin!(client.write(&[0]));
+    assert!(poll_once(writing.as_mut()).await.is_pending());
+    timeout(SOON, client.write_all(&[])).await.expect("it is out").unwrap();
+    timeout(SOON, client.write_all_owned([0; 0])).await.expect("it is out").unwrap();
+    assert!(poll_once(writing.as_mut()).await.is_pending());
 }

@@ -211,6 +211,9 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub async fn read_exact_owned<B: IoBufMut>(&self, buf: B) -> BufResult<(), B> {
+        if buf.bytes().is_empty() {
+            return Ok(((), buf));
+        }
         let inbound = self.inbound();
         let turn = match within(inbound.limit.deadline(), inbound.turn()).await {
             Ok(turn) => turn,

@@ -75,6 +75,9 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub async fn write_all(&self, mut buf: &[u8]) -> io::Result<()> {
+        if buf.is_empty() {
+            return Ok(());
+        }
         let outbound = self.outbound();
         let turn = within(outbound.limit.deadline(), outbound.turn()).await?;
         while !buf.is_empty() {
@@ -154,6 +157,9 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub async fn write_all_owned<B: IoBuf>(&self, buf: B) -> BufResult<(), B> {
+        if buf.bytes().is_empty() {
+            return Ok(((), buf));
+        }
         let outbound = self.outbound();
         let turn = match within(outbound.limit.deadline(), outbound.turn()).await {
             Ok(turn) => turn,
