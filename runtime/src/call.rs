@@ -292,11 +292,8 @@ pub fn shutdown(fd: &SharedFd, how: Shutdown) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// ENOTCONN for the peer of a socket without one.
-///
-/// # Panics
-///
-/// Outside a runtime.
+/// ENOTCONN for the peer of a socket without one; EBADF for a simulated descriptor outside of its runtime. A real one's
+/// is told anywhere, so that a handle that outlives its runtime can still be shown.
 ///
 /// # Examples
 ///
@@ -313,7 +310,7 @@ pub fn shutdown(fd: &SharedFd, how: Shutdown) -> io::Result<()> {
 /// ```
 pub fn name(fd: &SharedFd, end: End) -> io::Result<SocketAddress> {
     let mut address = SocketAddress::room();
-    socket_now(SocketRequest::Name { fd: fd.borrow(), end, address: &mut address })?;
+    core::call_anywhere(&mut Request::Socket(SocketRequest::Name { fd: fd.borrow(), end, address: &mut address }))?;
     Ok(address)
 }
 

@@ -307,6 +307,12 @@ pub(crate) fn call(request: &mut Request<'_>) -> io::Result<Reply> {
     with(|core| core.ops.flights.borrow_mut().driver.call(request)).map_err(io::Error::from)
 }
 
+/// As [`call`], and also where no runtime is: there it asks the kernel that is real.
+pub(crate) fn call_anywhere(request: &mut Request<'_>) -> io::Result<Reply> {
+    let called = try_with(|core| core.ops.flights.borrow_mut().driver.call(request));
+    called.unwrap_or_else(|| request.call()).map_err(io::Error::from)
+}
+
 /// Spends one of the inline operations that the task may do in this turn. `false`: let others have theirs.
 #[inline]
 pub(crate) fn spend_inline() -> bool {

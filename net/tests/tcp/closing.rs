@@ -99,6 +99,26 @@ fn a_runtime_ends_soon_although_an_accept_and_a_read_are_pending() {
     }
 }
 
+/// Catches: a Debug that asks the core which is gone, and panics.
+#[test]
+fn handles_that_outlive_their_runtime_can_be_shown() {
+    for driver in [Driver::Ring, Driver::Fallback, Driver::Simulated] {
+        if !is_here(driver, "showing handles that outlive their runtime") {
+            continue;
+        }
+        let runtime = builder(driver).build().unwrap();
+        let handles = runtime.block_on(async { (listen().await, pair().await) });
+        let shown = format!("{handles:?}");
+        drop(runtime);
+        // A simulated socket's address has gone with its kernel.
+        if driver == Driver::Simulated {
+            assert!(format!("{handles:?}").contains("TcpListener { fd: simulated"));
+        } else {
+            assert_eq!(format!("{handles:?}"), shown);
+        }
+    }
+}
+
 /// Catches: an `into_std` that forgets what a dropped read has received; one that waits for the descriptor to be its
 /// own.
 #[runtime::test(driver = ring)]
