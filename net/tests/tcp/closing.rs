@@ -184,6 +184,32 @@ async fn a_lingering_socket_does_not_hold_up_its_core() {
     }
 }
 
+/// The thread that would wait for the peer is busy, and so the job is dropped by whoever ends the runtime.
+/// Catches: a `close` whose socket lingers already on its way to the pool.
+#[test]
+fn a_lingering_socket_whose_close_has_not_begun_does_not_hold_up_the_end() {
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if !is_here(driver, "ending with a close that has not begun") {
+            continue;
+        }
+        let runtime = builder(driver).blocking_threads(1).build().unwrap();
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let peer = runtime.block_on(async {
+            drop(runtime::spawn_blocking(move || gate.recv()));
+            let (client, server) = narrow_pair().await;
+            fill(&client).await;
+            client.set_linger(Some(Duration::from_secs(20))).unwrap();
+            drop(runtime::spawn(client.close()));
+            a_few_turns().await;
+            server
+        });
+        let began = std::time::Instant::now();
+        drop(runtime);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        drop((release, peer));
+    }
+}
+
 /// Connections inherit the linger time of their listener.
 /// Catches: an accept that does not pass it on to the connection.
 #[runtime::test(driver = ring)]

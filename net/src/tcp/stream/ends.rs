@@ -54,8 +54,8 @@ impl TcpStream {
         if linger.is_some()
             && let Ok(owned) = into_owned(fd)
         {
-            sockopt::set_socket_linger(&owned, linger)?;
-            runtime::spawn_blocking(move || drop(owned)).await?;
+            // It is set, and the descriptor closed, where that may block. A job that never begins closes at once.
+            runtime::spawn_blocking(move || sockopt::set_socket_linger(owned, linger)).await??;
         }
         write_error.map_or(Ok(()), Err)
     }
