@@ -142,9 +142,13 @@ impl<S> Future for Wait<'_, S> {
             None if !std::mem::replace(&mut line.queue.borrow_mut().taken, true) => {}
             None => {
                 let place = line.place(context.waker());
-                self.ticket = Some(place.ticket);
-                line.queue.borrow_mut().waiting.push_back(place);
-                return Poll::Pending;
+                let mut queue = line.queue.borrow_mut();
+                // The waker's clone is foreign: it may have ended the turn, and then nobody would pass it on.
+                if std::mem::replace(&mut queue.taken, true) {
+                    self.ticket = Some(place.ticket);
+                    queue.waiting.push_back(place);
+                    return Poll::Pending;
+                }
             }
             Some(ticket) if line.queue.borrow_mut().granted.take_if(|granted| *granted == ticket).is_some() => {
                 self.ticket = None;
@@ -174,6 +178,10 @@ impl<S> Future for Settled<'_, S> {
             None if !line.left_to_op.get() => return Poll::Ready(()),
             None => {
                 let place = line.place(context.waker());
+                // As above.
+                if !line.left_to_op.get() {
+                    return Poll::Ready(());
+                }
                 self.ticket = Some(place.ticket);
                 line.queue.borrow_mut().settling.push(place);
             }

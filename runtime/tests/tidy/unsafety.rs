@@ -25,7 +25,7 @@ const ALLOWED: &[&str] = &[
     // No safe interface installs a handler that lets system calls fail.
     "runtime/tests/common/storm.rs",
     // A waker whose clone panics has no safe constructor.
-    "runtime/tests/own_ops.rs",
+    "runtime/tests/foreign_wakers.rs",
     "runtime/tests/random/holding.rs",
 ];
 
