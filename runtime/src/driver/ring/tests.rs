@@ -19,6 +19,8 @@ use crate::op::file::{Position, Read};
 use crate::op::{Nop, Op, Replies};
 use crate::testing::{Driver, is_here};
 
+mod woken;
+
 /// As a kernel that has no memory for requests: enters that would submit answer EAGAIN, so many times.
 #[derive(Default)]
 pub(super) struct Refusal {
@@ -40,6 +42,7 @@ const FOR_LONG: u32 = 100_000;
 
 /// What a core has, without the core. Four entries in the SQ, eight in the CQ.
 struct Desk {
+    inbox: Arc<Inbox>,
     ring: Ring,
     slots: Slots,
     cells: Cells,
@@ -54,7 +57,7 @@ impl Desk {
         is_here(Driver::Ring, test).then(|| {
             let (inbox, pool): (Arc<Inbox>, _) = (Inbox::new().unwrap(), Pool::new(1, 1));
             let ring = setup::ring(sizes, Features::WANTED, &inbox, &pool).expect("a small ring");
-            Desk { ring, slots: Slots::new(), cells: Cells::new(), answered: Vec::new() }
+            Desk { inbox, ring, slots: Slots::new(), cells: Cells::new(), answered: Vec::new() }
         })
     }
 
