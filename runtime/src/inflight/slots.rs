@@ -16,6 +16,9 @@
 //!
 //! Nothing foreign runs in here: what is to be woken, abandoned or finished is handed out.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
