@@ -4,6 +4,7 @@ mod alone;
 mod closing;
 mod differential;
 mod edges;
+mod elsewhere;
 mod half_closed;
 mod moving;
 mod nothing_lost;
