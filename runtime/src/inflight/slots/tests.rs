@@ -1,4 +1,4 @@
-//! Keys: what they can be mistaken for, and by whom.
+//! What a ring says, and under which names.
 
 use super::*;
 use crate::inflight::held::{Cells, Lent};
@@ -56,4 +56,23 @@ fn who_has_the_key_of_an_op_that_is_over_does_not_touch_the_next_one_in_its_slot
     assert!(matches!(slots.orphan(old), (Orphan::Gone, None)));
     assert!(slots.set_waiter(old, Notify::of(Waker::noop())).is_some(), "nobody waits under the old key");
     end(&mut slots, &cells, second);
+}
+
+/// A ring answers with the number of an error below zero. Its workers answer with 512 to 516 when a signal is to start
+/// them once more, numbers that no program should see.
+/// Catches: a number that keeps its sign; a worker's own that is told as it is; -4095 and i32::MIN that overflow.
+#[test]
+fn an_error_of_the_kernels_keeps_its_number_and_an_interruption_is_one() {
+    let cells = Cells::new();
+    let (held, _loan) = Held::place(Nop, &cells);
+    for number in (1..=133).chain([511, 517, 4095, i32::MAX]) {
+        let error = Came::Kernel(-number).item(&held).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(number));
+        assert_eq!(error.kind(), io::Error::from_raw_os_error(number).kind());
+    }
+    for number in 512..=516 {
+        let error = Came::Kernel(-number).item(&held).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{number}");
+    }
+    assert!(Came::Kernel(i32::MIN).item(&held).is_err());
 }
