@@ -9,6 +9,7 @@ mod half_closed;
 mod moving;
 mod nothing_lost;
 mod orphans;
+mod quiet;
 mod settling;
 mod support;
 mod turns;
