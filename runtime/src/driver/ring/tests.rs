@@ -138,3 +138,13 @@ fn what_is_due_comes_although_nothing_is_taken() {
         }
     }
 }
+
+/// A thread has 16 numbers for its rings, and a number keeps the ring behind it, with all its memory.
+/// Catches: a ring that closes its descriptor and keeps its number.
+#[test]
+fn a_ring_that_closes_gives_its_number_back() {
+    for round in 0..40 {
+        let Some(desk) = Desk::new("a ring's number") else { return };
+        assert!(desk.ring.features().has(setup::Feature::RegisteredRing), "round {round}: there is no number left");
+    }
+}
