@@ -3,6 +3,7 @@
 mod bounce;
 mod convert;
 mod description;
+mod direct;
 mod positional;
 mod seek;
 mod sequential;

@@ -31,8 +31,10 @@ pub(crate) struct Description {
     /// Whether the file system can tell if a read would wait. Direct I/O cannot: there the same call waits for the
     /// disk.
     pub tries: Cell<bool>,
-    /// O_DIRECT: memory has to be aligned.
+    /// O_DIRECT: memory has to be aligned, and the cursor moved.
     pub is_direct: bool,
+    /// O_APPEND.
+    pub appends: bool,
     pub other_end: OtherEnd,
     orphans: Cell<Orphans>,
     awaiting_orphans: RefCell<Vec<Waker>>,
@@ -76,6 +78,7 @@ impl Description {
             turns: Turns::default(),
             tries: Cell::new(!is_direct),
             is_direct,
+            appends: flags.contains(OFlags::APPEND),
             other_end: OtherEnd::new(flags),
             orphans: Cell::default(),
             awaiting_orphans: RefCell::default(),

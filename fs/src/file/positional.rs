@@ -9,6 +9,7 @@ use runtime::op::file::{Position, Read, Write};
 use rustix::io::Errno;
 
 use super::File;
+use super::direct::Start;
 use super::transfer::{Reading, Tended, Writing, tended};
 use super::turns::Turn;
 
@@ -386,13 +387,15 @@ impl File {
 
     #[inline]
     pub(super) fn reading<B: IoBufMut>(&self, buf: B, position: Position, turn: Option<Turn>) -> Reading<B> {
+        let Start { position, leaves_cursor } = self.start(position);
         let read = Read { fd: self.fd.clone(), buf, position };
-        Reading { read, description: self.description.clone(), turn }
+        Reading { read, description: self.description.clone(), turn, leaves_cursor }
     }
 
     pub(super) fn writing<B: IoBuf>(&self, buf: B, position: Position, turn: Option<Turn>) -> Writing<B> {
+        let Start { position, leaves_cursor } = self.start(position);
         let write = Write { fd: self.fd.clone(), buf, position };
-        Writing { write, description: self.description.clone(), turn }
+        Writing { write, description: self.description.clone(), turn, leaves_cursor }
     }
 }
 

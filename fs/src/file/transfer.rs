@@ -90,6 +90,8 @@ pub(super) struct Reading<B> {
     pub description: Rc<Description>,
     /// At the cursor.
     pub turn: Option<Turn>,
+    /// It is to be moved from here: see [`direct`](super::direct).
+    pub leaves_cursor: bool,
 }
 
 impl<B: IoBufMut> TendedOp for Reading<B> {
@@ -111,11 +113,16 @@ impl<B: IoBufMut> Op for Reading<B> {
 
     #[inline(always)]
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        if self.leaves_cursor
+            && let Ok(Reply::Count(count)) = &reply
+        {
+            self.description.move_behind_read(&self.read.fd, self.read.position, *count);
+        }
         self.read.finish(reply)
     }
 
     fn abandon(self, reply: io::Result<Reply>) {
-        let Reading { read, description, turn } = self;
+        let Reading { read, description, turn, leaves_cursor: _ } = self;
         let remains = Remains::new(turn, description, Self::EFFECT);
         if read.position == Position::Cursor
             && let Ok(count) = reply.and_then(Reply::count)
@@ -136,6 +143,8 @@ pub(super) struct Writing<B> {
     pub description: Rc<Description>,
     /// At the cursor.
     pub turn: Option<Turn>,
+    /// It is to be moved from here: see [`direct`](super::direct).
+    pub leaves_cursor: bool,
 }
 
 impl<B: IoBuf> TendedOp for Writing<B> {
@@ -159,11 +168,16 @@ impl<B: IoBuf> Op for Writing<B> {
 
     #[inline]
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
+        if self.leaves_cursor
+            && let Ok(Reply::Count(count)) = &reply
+        {
+            self.description.move_behind_write(&self.write.fd, self.write.position, *count);
+        }
         self.write.finish(reply)
     }
 
     fn abandon(self, reply: io::Result<Reply>) {
-        let Writing { write, description, turn } = self;
+        let Writing { write, description, turn, leaves_cursor } = self;
         let remains = Remains::new(turn, description, Self::EFFECT);
         let asked = write.buf.bytes().len().min(LEN_MAX);
         let written = match reply.and_then(Reply::count) {
@@ -172,8 +186,15 @@ impl<B: IoBuf> Op for Writing<B> {
             written => written,
         };
         match written {
-            Ok(written) if written < asked => drop(runtime::spawn(write_rest(write, written..asked, remains))),
-            Ok(_) => drop(write),
+            Ok(written) if written < asked => {
+                drop(runtime::spawn(write_rest(write, written..asked, leaves_cursor, remains)));
+            }
+            Ok(written) => {
+                if leaves_cursor {
+                    remains.description().move_behind_write(&write.fd, write.position, written);
+                }
+                drop(write);
+            }
             Err(error) => {
                 drop(write);
                 remains.description().keep_error(error);
@@ -184,7 +205,7 @@ impl<B: IoBuf> Op for Writing<B> {
 
 /// Writes what is left of a write that came back short after its future was dropped: half of it would be worse than
 /// all.
-async fn write_rest<B: IoBuf>(write: Write<B>, mut left: Range<usize>, remains: Remains) {
+async fn write_rest<B: IoBuf>(write: Write<B>, mut left: Range<usize>, leaves_cursor: bool, remains: Remains) {
     let Write { fd, mut buf, position } = write;
     while !left.is_empty() {
         let position = advance(position, left.start);
@@ -206,6 +227,9 @@ async fn write_rest<B: IoBuf>(write: Write<B>, mut left: Range<usize>, remains: 
                 break;
             }
         }
+    }
+    if leaves_cursor {
+        remains.description().move_behind_write(&fd, position, left.start);
     }
     drop((fd, buf));
     drop(remains);

@@ -21,6 +21,8 @@ pub enum Position {
     /// So many bytes from the start; the cursor stays.
     At(u64),
     /// At the cursor, which moves. Also what pipes, terminals and sockets want.
+    ///
+    /// Of a file that is open for direct I/O (`O_DIRECT`) a ring leaves it where it was: there say the offset.
     Cursor,
 }
 

@@ -1,0 +1,132 @@
+//! Direct I/O at the cursor. A ring starts it, the disk answers later, and the kernel moves no cursor then.
+
+use std::future::Future;
+use std::io::SeekFrom;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use runtime::buf::{IoBuf, Slice};
+use rustix::fs::OFlags;
+
+#[macro_use]
+#[path = "common/kernels.rs"]
+mod kernels;
+#[path = "common/folder.rs"]
+mod folder;
+
+use folder::Folder;
+
+on_real_kernels! {
+    the_cursor_moves_as_in_std,
+    a_file_opened_to_append_ends_where_it_was_written_to,
+    what_is_dropped_leaves_the_cursor_where_the_next_one_belongs,
+}
+
+const BLOCK: usize = 4096;
+const BLOCKS: u8 = 16;
+
+/// Any block is filled with its number.
+fn numbered() -> Vec<u8> {
+    (0..BLOCKS).flat_map(|number| [number; BLOCK]).collect()
+}
+
+/// Memory that a disk can reach.
+fn block(number: u8) -> Slice<Vec<u8>> {
+    let buf = vec![number; 2 * BLOCK];
+    let start = buf.as_ptr().align_offset(BLOCK);
+    buf.slice(start..start + BLOCK)
+}
+
+async fn open_direct(path: &Path, options: &mut fs::OpenOptions) -> Option<fs::File> {
+    std::fs::File::open(path).unwrap().sync_all().unwrap();
+    match options.custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path).await {
+        Ok(file) => Some(file),
+        Err(error) => {
+            runtime::testing::skipped(format_args!("{} has no direct I/O: {error}", path.display()));
+            None
+        }
+    }
+}
+
+fn begin_and_drop<T>(future: impl Future<Output = T>) -> bool {
+    let mut future = pin!(future);
+    matches!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+}
+
+/// Lent and given, by two handles of one open file.
+/// Catches: a read that brings the same block each time; writes that all go to the same place.
+async fn the_cursor_moves_as_in_std() {
+    let folder = Folder::new();
+    let path = folder.file("file");
+    std::fs::write(&path, numbered()).unwrap();
+    let Some(file) = open_direct(&path, fs::OpenOptions::new().read(true).write(true)).await else { return };
+    let clone = file.try_clone().unwrap();
+    for number in 0..BLOCKS {
+        let mut lent = [0; BLOCK];
+        let file = if number % 3 == 0 { &clone } else { &file };
+        match number % 2 {
+            0 => file.read_exact(&mut lent).await.unwrap(),
+            _ => lent.copy_from_slice(file.read_exact_owned(block(0)).await.unwrap().1.bytes()),
+        }
+        assert_eq!(lent, [number; BLOCK]);
+        assert_eq!(file.stream_position().await.unwrap(), (usize::from(number) + 1) as u64 * BLOCK as u64);
+    }
+    assert_eq!(file.read(&mut [0; BLOCK]).await.unwrap(), 0, "the end");
+
+    file.seek(SeekFrom::Start(BLOCK as u64)).await.unwrap();
+    for number in 1..BLOCKS {
+        match number % 2 {
+            0 => file.write_all(&[number + 100; BLOCK]).await.unwrap(),
+            _ => drop(clone.write_all_owned(block(number + 100)).await.unwrap()),
+        }
+    }
+    let found = std::fs::read(&path).unwrap();
+    assert_eq!(found[..BLOCK], [0; BLOCK]);
+    for number in 1..BLOCKS {
+        assert_eq!(found[usize::from(number) * BLOCK..][..BLOCK], [number + 100; BLOCK]);
+    }
+    assert_eq!(found.len(), usize::from(BLOCKS) * BLOCK);
+}
+
+/// Catches: a cursor that goes on from where it was, as after a write that does not append.
+async fn a_file_opened_to_append_ends_where_it_was_written_to() {
+    let folder = Folder::new();
+    let path = folder.file("file");
+    std::fs::write(&path, numbered()).unwrap();
+    let Some(file) = open_direct(&path, fs::OpenOptions::new().read(true).append(true)).await else { return };
+    file.read_exact(&mut [0; BLOCK]).await.unwrap();
+    file.write_all(&[77; BLOCK]).await.unwrap();
+    assert_eq!(file.stream_position().await.unwrap(), (usize::from(BLOCKS) + 1) as u64 * BLOCK as u64);
+    assert!(begin_and_drop(file.write_owned(block(78))));
+    assert_eq!(file.stream_position().await.unwrap(), (usize::from(BLOCKS) + 2) as u64 * BLOCK as u64);
+    let found = std::fs::read(&path).unwrap();
+    assert_eq!(found[usize::from(BLOCKS) * BLOCK..], [[77; BLOCK], [78; BLOCK]].concat());
+}
+
+/// Catches: a dropped read that is undone although nothing was done; a dropped write that the next one overwrites.
+async fn what_is_dropped_leaves_the_cursor_where_the_next_one_belongs() {
+    let folder = Folder::new();
+    let path = folder.file("file");
+    std::fs::write(&path, numbered()).unwrap();
+    let Some(file) = open_direct(&path, fs::OpenOptions::new().read(true).write(true)).await else { return };
+    for number in (0..BLOCKS).step_by(2) {
+        let at = u64::from(number) * BLOCK as u64;
+        assert!(begin_and_drop(file.read(&mut [0; BLOCK])));
+        assert!(begin_and_drop(file.read_owned(block(0))));
+        assert_eq!(file.stream_position().await.unwrap(), at);
+        let mut lent = [0; BLOCK];
+        file.read_exact(&mut lent).await.unwrap();
+        assert_eq!(lent, [number; BLOCK]);
+        match number % 4 {
+            0 => assert!(begin_and_drop(file.write(&[number + 100; BLOCK]))),
+            _ => assert!(begin_and_drop(file.write_owned(block(number + 100)))),
+        }
+        assert_eq!(file.stream_position().await.unwrap(), at + 2 * BLOCK as u64);
+    }
+    let found = std::fs::read(&path).unwrap();
+    for number in (0..BLOCKS).step_by(2) {
+        assert_eq!(found[(usize::from(number) + 1) * BLOCK..][..BLOCK], [number + 100; BLOCK]);
+    }
+}
