@@ -180,7 +180,8 @@ impl Network {
         }
     }
 
-    /// Who gets it: the socket that is bound there, unless it is connected to somebody else.
+    /// Who gets it, of the sockets that are bound there and not connected to somebody else: rather one that is bound to
+    /// this very address, then one that is connected to the sender, then the newest.
     fn receiver(&self, Travelling { sender, to, .. }: &Travelling) -> Option<SocketId> {
         let is_it =
             |local: SocketAddr| local.port() == to.port() && (local.ip() == to.ip() || local.ip().is_unspecified());
@@ -189,7 +190,11 @@ impl Network {
                 && socket.local.is_some_and(|local| local.is_ipv4() == to.is_ipv4() && is_it(local))
                 && socket.peer.is_none_or(|peer| peer == *sender)
         };
-        self.sockets.iter().find(|(_, socket)| gets_it(socket)).map(|(&id, _)| id)
+        let closeness = |(id, socket): &(&SocketId, &Socket)| {
+            let is_bound_here = socket.local.is_some_and(|local| local.ip() == to.ip());
+            (is_bound_here, socket.peer.is_some(), **id)
+        };
+        self.sockets.iter().filter(|(_, socket)| gets_it(socket)).max_by_key(closeness).map(|(&id, _)| id)
     }
 
     fn hand_over_datagram(&mut self, travelling: Travelling) {

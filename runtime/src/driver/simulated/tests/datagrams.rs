@@ -214,3 +214,29 @@ fn a_burst_of_small_datagrams_that_nobody_reads_is_lost_in_part() {
         assert!((200..=256).contains(&came), "{came} of {len} bytes each");
     }
 }
+
+/// Sockets that share a port: one for all, one for this address, one for a single peer.
+/// Catches: the first that was made, whoever it is for.
+#[test]
+fn the_socket_that_is_closest_to_a_datagram_hears_it() {
+    let mut machine = Machine::new(1, Faults::none());
+    let sender = machine.udp("127.0.0.1:8");
+    let mut hear = |at: &str, peer: Option<&str>| {
+        let fd = machine.datagrams(AddressFamily::INET, None);
+        let option = SocketOption::ReuseAddress(true);
+        machine.call_socket(SocketRequest::SetOption { fd: fd.borrow(), option }).unwrap();
+        machine.bind(&fd, at).unwrap();
+        if let Some(peer) = peer {
+            machine.run(connect(&fd, peer)).unwrap();
+        }
+        fd
+    };
+    let mut all = vec![hear("0.0.0.0:7", None), hear("127.0.0.1:7", None), hear("127.0.0.1:7", None)];
+    all.push(hear("0.0.0.0:7", Some("127.0.0.1:8")));
+    while let Some(closest) = all.pop() {
+        machine.send_to(&sender, b"for you", address("127.0.0.1:7")).unwrap();
+        machine.run_until(machine.world().elapsed() + Duration::from_secs(1));
+        assert!(all.iter().all(|other| !machine.has_heard(other)), "{} left", all.len());
+        assert_eq!(machine.recv_from(&closest).unwrap().1, b"for you");
+    }
+}
