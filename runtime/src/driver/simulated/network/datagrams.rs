@@ -5,7 +5,7 @@
 //! lost: see [`unix_datagrams`](super::unix_datagrams).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -70,6 +70,7 @@ impl Network {
     /// From now on it sends there, and hears of nobody else. As often as one likes.
     pub(super) fn connect_datagrams(&mut self, id: SocketId, to: SocketAddr) -> Result<(), Errno> {
         let to = super::reachable(to);
+        check_leave(to)?;
         self.name_for(id, to)?;
         self.get(id)?.peer = Some(to);
         Ok(())
@@ -145,6 +146,7 @@ impl Network {
             return Err(error);
         }
         let to = super::reachable(to);
+        check_leave(to)?;
         let sender = self.sender_for(id, to)?;
         let travelling = Travelling { from: id, sender, to, bytes: bytes.to_vec(), is_lost: false };
         if self.receiver(&travelling).is_some_and(|id| self.is_outside(id)) {
@@ -233,6 +235,11 @@ impl Network {
     pub(super) fn lose_datagrams(&mut self, of: &[SocketId]) {
         self.datagrams.iter_mut().for_each(|travelling| travelling.is_lost |= of.contains(&travelling.from));
     }
+}
+
+/// To send to all takes leave, `SO_BROADCAST`, which nobody can get here.
+fn check_leave(to: SocketAddr) -> Result<(), Errno> {
+    if to.ip() == Ipv4Addr::BROADCAST { Err(Errno::ACCESS) } else { Ok(()) }
 }
 
 impl Socket {

@@ -240,3 +240,13 @@ fn the_socket_that_is_closest_to_a_datagram_hears_it() {
         assert_eq!(machine.recv_from(&closest).unwrap().1, b"for you");
     }
 }
+
+/// Catches: a broadcast that goes out without SO_BROADCAST.
+#[test]
+fn a_datagram_to_all_needs_leave() {
+    let mut machine = Machine::new(1, Faults::none());
+    let fd = machine.datagrams(AddressFamily::INET, None);
+    let all = "255.255.255.255:9";
+    assert_eq!(code(machine.send_to(&fd, b"all", address(all))), Some(Errno::ACCESS));
+    assert_eq!(code(machine.run(connect(&fd, all))), Some(Errno::ACCESS));
+}
