@@ -47,8 +47,10 @@ impl Network {
             State::Fresh | State::Listening { .. } => return Err(socket.error.take().unwrap_or(Errno::NOTCONN)),
         };
         if stream.received.is_empty() {
-            // What came before the connection broke can still be read; then it is told once that it broke.
-            return match socket.error.take() {
+            // What came before the connection broke can still be read; then it is told once that it broke. Who has
+            // heard of the end hears of nothing else: the error is for whoever writes.
+            let is_for_writers = stream.has_ended && socket.error == Some(Errno::PIPE);
+            return match socket.error.take_if(|_| !is_for_writers) {
                 Some(error) => Err(error),
                 None if stream.has_ended || stream.no_more_reads => Ok(0),
                 None => Err(Errno::AGAIN),

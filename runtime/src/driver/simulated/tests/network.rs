@@ -91,6 +91,7 @@ fn closing_with_unread_bytes_resets_and_closing_without_ends_well() {
     // The first send finds nobody, which the second learns.
     assert_eq!(machine.send(&client, b"x").unwrap(), 1);
     machine.run_until(Duration::from_secs(1));
+    assert_eq!(machine.recv(&client, 8).unwrap(), b"", "an end stays an end");
     assert_eq!(code(machine.send(&client, b"x")), Some(Errno::PIPE));
 }
 
