@@ -20,7 +20,7 @@ mod durable;
 mod lookup;
 
 pub(super) use durable::Change;
-use durable::Durable;
+use durable::{Durable, SECTOR};
 use lookup::Location;
 
 /// Every byte of a file lies in memory, so one write far behind the end must not take all of it.
@@ -90,6 +90,16 @@ impl OpenFile {
     /// Whether it never had a name, and goes with its descriptor.
     pub fn is_temporary(&self) -> bool {
         self.flags.contains(OFlags::TMPFILE)
+    }
+
+    /// How many of the `asked` bytes are transferred where `len` can be. Direct I/O moves whole sectors, and refuses
+    /// what is not made of them.
+    pub fn whole_sectors(&self, offset: u64, asked: usize, len: usize) -> Result<usize, Errno> {
+        if !self.flags.contains(OFlags::DIRECT) {
+            return Ok(len);
+        }
+        let is_whole = asked.is_multiple_of(SECTOR) && offset.is_multiple_of(SECTOR as u64);
+        if is_whole { Ok(len.next_multiple_of(SECTOR)) } else { Err(Errno::INVAL) }
     }
 
     pub fn inode(&self) -> InodeNumber {
@@ -220,13 +230,18 @@ impl FileSystem {
         Ok(count)
     }
 
+    /// Where a write at `offset` goes: to the end of a file that is opened to append.
+    pub fn place(&self, file: &OpenFile, offset: u64) -> Result<u64, Errno> {
+        if file.flags.contains(OFlags::APPEND) { self.len(file.inode) } else { Ok(offset) }
+    }
+
     /// Writes at `offset`, or at the end of a file that is opened to append. Returns how much, and where it ends.
     pub fn write(&mut self, file: &OpenFile, offset: u64, buf: &[u8], now_ns: u64) -> Result<(usize, u64), Errno> {
         if !file.is_writable() {
             return Err(Errno::BADF);
         }
         check_range(offset, buf.len())?;
-        let offset = if file.flags.contains(OFlags::APPEND) { self.len(file.inode)? } else { offset };
+        let offset = self.place(file, offset)?;
         let room = FILE_BYTES_MAX.saturating_sub(offset);
         let count = usize::try_from(room).unwrap_or(usize::MAX).min(buf.len());
         if count == 0 && !buf.is_empty() {

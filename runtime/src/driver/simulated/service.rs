@@ -150,6 +150,9 @@ impl Kernel {
             Position::At(offset) => offset,
             Position::Cursor => file.cursor(),
         };
+        // Behind the end is the end, wherever that is.
+        let is_over = self.files.len(file.inode()).is_ok_and(|end| end <= offset);
+        let len = if is_over { len } else { file.whole_sectors(offset, buf.len(), len)? };
         let count = self.files.read(file, offset, &mut buf[..len])?;
         if position == Position::Cursor {
             file.move_cursor(offset + u64::try_from(count).expect("usize has 64 bits at most"));
@@ -171,6 +174,7 @@ impl Kernel {
             Position::At(offset) => offset,
             Position::Cursor => file.cursor(),
         };
+        let len = file.whole_sectors(self.files.place(file, offset)?, buf.len(), len)?;
         let (count, end) = self.files.write(file, offset, &buf[..len], now_ns)?;
         if flags.intersects(ReadWriteFlags::SYNC | ReadWriteFlags::DSYNC) {
             self.files.sync(file.inode())?;

@@ -10,7 +10,7 @@ use super::{Content, FileSystem};
 use crate::driver::simulated::random::Random;
 
 /// What a disk writes whole or not at all.
-const SECTOR: usize = 512;
+pub(super) const SECTOR: usize = 512;
 
 /// So many changes of a file are kept apart; beyond, the oldest becomes durable, as by the kernel's own writeback.
 const CHANGES_MAX: usize = 1024;

@@ -227,3 +227,27 @@ fn the_power_goes_for_what_is_in_flight_too() {
     drop((client, server));
     assert_eq!(machine.socket().borrow().number(), -1, "the machine is up again");
 }
+
+/// Catches: O_DIRECT that is taken for a wish.
+#[test]
+fn direct_io_wants_whole_sectors() {
+    let mut machine = Machine::new(1, Faults::none());
+    let fd = open(&mut machine, "/tmp/a", OFlags::RDWR | OFlags::CREATE | OFlags::DIRECT).unwrap();
+    assert_eq!(write(&mut machine, &fd, Position::At(0), &[1; 1024]).unwrap(), 1024);
+    assert_eq!(code(write(&mut machine, &fd, Position::At(0), &[2; 100])), Some(Errno::INVAL));
+    assert_eq!(code(write(&mut machine, &fd, Position::At(100), &[2; 512])), Some(Errno::INVAL));
+    assert_eq!(code(read(&mut machine, &fd, Position::At(512), 100)), Some(Errno::INVAL));
+    assert_eq!(code(read(&mut machine, &fd, Position::At(8), 512)), Some(Errno::INVAL));
+    assert_eq!(read(&mut machine, &fd, Position::At(512), 1024).unwrap(), [1; 512]);
+
+    machine.world().set_faults(Faults::none().with(Fault::Short, 1.0));
+    assert_eq!(read(&mut machine, &fd, Position::At(0), 1024).unwrap().len() % 512, 0, "also where it comes short");
+
+    machine.world().set_faults(Faults::none());
+    machine.world().write_file("/tmp/odd", b"odd").unwrap();
+    let odd = open(&mut machine, "/tmp/odd", OFlags::WRONLY | OFlags::APPEND | OFlags::DIRECT).unwrap();
+    assert_eq!(code(write(&mut machine, &odd, Position::At(0), &[1; 512])), Some(Errno::INVAL), "it goes to the end");
+    let odd = open(&mut machine, "/tmp/odd", OFlags::RDONLY | OFlags::DIRECT).unwrap();
+    assert_eq!(read(&mut machine, &odd, Position::Cursor, 512).unwrap(), b"odd");
+    assert_eq!(read(&mut machine, &odd, Position::Cursor, 512).unwrap(), b"", "the end");
+}
