@@ -82,6 +82,11 @@ impl OpenFile {
             && !self.flags.intersects(OFlags::PATH)
     }
 
+    /// Whether each write is durable when it returns.
+    pub fn is_synced(&self) -> bool {
+        self.flags.intersects(OFlags::SYNC | OFlags::DSYNC)
+    }
+
     /// Whether it is open only as a place in the tree.
     pub fn is_path(&self) -> bool {
         self.flags.contains(OFlags::PATH)
@@ -251,13 +256,17 @@ impl FileSystem {
         if count > 0 {
             self.change(file.inode, Change::Write { offset, bytes: buf[..count].to_vec() }, now_ns)?;
         }
-        if file.flags.intersects(OFlags::SYNC | OFlags::DSYNC) {
-            self.sync(file.inode)?;
-        }
         Ok((count, end))
     }
 
-    /// Cuts the file, or adds zeros.
+    /// Makes durable what was just written, and nothing that others wrote before.
+    pub fn sync_written(&mut self, number: InodeNumber) {
+        if let Some(Inode { content: Content::Regular { durable, .. }, .. }) = self.inodes.get_mut(&number) {
+            durable.sync_last();
+        }
+    }
+
+    /// Cuts the file, or adds zeros. `O_SYNC` is about writes, not about this.
     pub fn truncate(&mut self, file: &OpenFile, len: u64, now_ns: u64) -> Result<(), Errno> {
         if file.flags.contains(OFlags::PATH) {
             return Err(Errno::BADF);
@@ -268,11 +277,7 @@ impl FileSystem {
         if len > FILE_BYTES_MAX {
             return Err(Errno::FBIG);
         }
-        self.change(file.inode, Change::Resize { len }, now_ns)?;
-        if file.flags.intersects(OFlags::SYNC | OFlags::DSYNC) {
-            self.sync(file.inode)?;
-        }
-        Ok(())
+        self.change(file.inode, Change::Resize { len }, now_ns)
     }
 
     /// Makes a file's bytes durable, or the names in a directory. As fsync(2) warns, a new file's own name is durable
@@ -335,7 +340,7 @@ impl FileSystem {
             self.durable_names.insert(path[..at].to_vec(), inode);
         }
         let how = OpenHow::new(
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::SYNC,
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
             rustix::fs::Mode::from_raw_mode(0o644),
             rustix::fs::ResolveFlags::empty(),
         );

@@ -176,8 +176,9 @@ impl Kernel {
         };
         let len = file.whole_sectors(self.files.place(file, offset)?, buf.len(), len)?;
         let (count, end) = self.files.write(file, offset, &buf[..len], now_ns)?;
-        if flags.intersects(ReadWriteFlags::SYNC | ReadWriteFlags::DSYNC) {
-            self.files.sync(file.inode())?;
+        let is_synced = file.is_synced() || flags.intersects(ReadWriteFlags::SYNC | ReadWriteFlags::DSYNC);
+        if is_synced && count > 0 {
+            self.files.sync_written(file.inode());
         }
         if position == Position::Cursor {
             file.move_cursor(end);

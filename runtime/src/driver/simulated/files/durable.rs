@@ -51,6 +51,19 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether one of them must come after the other.
+    fn meets(&self, other: &Change) -> bool {
+        match (self, other) {
+            (Change::Write { offset, bytes }, Change::Write { offset: at, bytes: others }) => {
+                let (start, other_start) = (index(*offset), index(*at));
+                start < other_start + others.len() && other_start < start + bytes.len()
+            }
+            (Change::Resize { .. }, _) | (_, Change::Resize { .. }) => true,
+        }
+    }
+}
+
 fn write(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     let end = at + bytes.len();
     if file.len() < end {
@@ -87,6 +100,21 @@ impl Durable {
 
     pub fn sync(&mut self) {
         for change in self.changes.drain(..) {
+            change.apply(&mut self.bytes);
+        }
+    }
+
+    /// The last change becomes durable, with those that it must come after. The others wait for a sync.
+    pub fn sync_last(&mut self) {
+        let mut synced: Vec<Change> = self.changes.pop_back().into_iter().collect();
+        for change in std::mem::take(&mut self.changes).into_iter().rev() {
+            if synced.iter().any(|later| change.meets(later)) {
+                synced.push(change);
+            } else {
+                self.changes.push_front(change);
+            }
+        }
+        for change in synced.into_iter().rev() {
             change.apply(&mut self.bytes);
         }
     }
