@@ -324,7 +324,7 @@ impl File {
     /// # Ok(()) }
     /// ```
     pub async fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
-        let file = std::fs::File::from(self.fd.os()?.try_clone_to_owned()?);
+        let file = std::fs::File::from(call::os(&self.fd, "set_permissions")?.try_clone_to_owned()?);
         on_pool("fchmod", move || file.set_permissions(permissions)).await
     }
 
@@ -371,7 +371,7 @@ impl File {
     /// # Ok(()) }
     /// ```
     pub fn try_clone(&self) -> io::Result<File> {
-        let fd = self.fd.os()?.try_clone_to_owned()?;
+        let fd = call::os(&self.fd, "try_clone")?.try_clone_to_owned()?;
         Ok(File { fd: SharedFd::new(fd), description: self.description.clone() })
     }
 

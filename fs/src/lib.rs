@@ -46,9 +46,9 @@
 //!
 //! # What a simulated kernel serves
 //!
-//! Opening, reading, writing, cutting, syncing, closing and metadata. What is not an operation of the kernel's seam
-//! would go past it to the real file system, and answers [`Unsupported`](std::io::ErrorKind::Unsupported) instead:
-//! [`seek`](File::seek), [`read_dir`], and the functions that run on the blocking pool ([`rename`], [`copy`], …).
+//! Opening, reading, writing, seeking, cutting, syncing, closing and metadata. What is not an operation of the kernel's
+//! seam would go past it to the real file system, and answers [`Unsupported`](std::io::ErrorKind::Unsupported) instead:
+//! [`read_dir`], and the functions that run on the blocking pool ([`rename`], [`copy`], …).
 
 #![deny(unsafe_code)]
 

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use runtime::fd::SharedFd;
 use runtime::op::path::{Base, Mode, OFlags, OpenHow, ResolveFlags, Stat};
-use runtime::{JoinHandle, spawn_blocking, submit};
+use runtime::{JoinHandle, call, spawn_blocking, submit};
 use rustix::fs::{Dir as Listing, FileType as Kind};
 
 use crate::open_options::open;
@@ -103,7 +103,7 @@ impl ReadDir {
         let how = OpenHow::new(OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), resolve);
         let fd = SharedFd::new(open(base, path, how).await?);
         // The pool needs a descriptor of its own: ours stays on its core.
-        let listing = Listing::new(fd.os()?.try_clone_to_owned()?)?;
+        let listing = Listing::new(call::os(&fd, "read_dir")?.try_clone_to_owned()?)?;
         let dir = Rc::new(Listed { fd, path: path.to_owned() });
         Ok(ReadDir { dir, stage: Stage::Idle(listing), read: VecDeque::new() })
     }

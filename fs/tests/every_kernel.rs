@@ -86,7 +86,17 @@ async fn what_a_simulated_kernel_lacks_is_refused_and_listed() {
     assert_eq!(fs::remove_file(&path).await.unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(fs::create_dir("/tmp/gimmal-fs-never").await.unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(std::fs::read(&path).unwrap(), b"the real one's");
+    fs::write("/tmp/a", b"the simulated one's").await.unwrap();
+    let file = fs::File::open("/tmp/a").await.unwrap();
+    assert_eq!(file.read_to_end(&mut Vec::new()).await.unwrap(), 19);
+    file.rewind().await.unwrap();
     assert_eq!(runtime::simulated::world().unsupported(), ["create_dir", "remove_file"]);
+
+    assert_eq!(file.try_clone().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(fs::read_dir("/tmp").await.unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(file.into_std().await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let listed = runtime::simulated::world().unsupported();
+    assert_eq!(listed, ["create_dir", "into_std", "read_dir", "remove_file", "try_clone"]);
     std::fs::remove_file(&path).unwrap();
 }
 
@@ -146,6 +156,21 @@ async fn a_dropped_read_loses_nothing() {
         read.extend_from_slice(&buf[..n]);
     }
     assert!(read == contents);
+    clean_up(path);
+}
+
+/// Catches: bytes that are kept for the next read where the next one writes.
+#[runtime::test(driver = each, seeds = 50)]
+async fn a_write_after_a_dropped_read_goes_where_that_began() {
+    let path = fresh_name();
+    fs::write(&path, b"0123456789").await.unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).await.unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    for at in 0..5 {
+        drop(pin!(file.read_owned([0; 2])).poll(&mut context));
+        file.write_all(b"x").await.unwrap();
+        assert_eq!(fs::read(&path).await.unwrap()[..=at], b"xxxxx"[..=at]);
+    }
     clean_up(path);
 }
 

@@ -5,6 +5,7 @@
 //! no op in flight ever points into. A simulated kernel answers the same requests.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use crate::core;
 pub use crate::driver::Cheaper;
@@ -65,6 +66,27 @@ pub fn pass(what: &str) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("a simulated kernel serves no {what}")))
+}
+
+/// The operating system's descriptor of `fd`, to do `what` with it by plain system calls.
+///
+/// # Errors
+///
+/// [`Unsupported`](io::ErrorKind::Unsupported) for a simulated one, as [`SharedFd::os`]. Its kernel lists `what` among
+/// [`World::unsupported`](crate::simulated::World::unsupported).
+///
+/// # Examples
+///
+/// ```
+/// use std::os::fd::OwnedFd;
+/// use runtime::{call, fd::SharedFd};
+///
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// let clone: OwnedFd = call::os(&fd, "try_clone")?.try_clone_to_owned()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn os<'a>(fd: &'a SharedFd, what: &str) -> io::Result<BorrowedFd<'a>> {
+    fd.os().inspect_err(|_unsupported| core::note_unsupported(what))
 }
 
 /// What costs less on this core now, for something that need not wait.
@@ -199,6 +221,35 @@ pub fn socketpair(kind: SocketType) -> io::Result<(Fd, Fd)> {
 /// ```
 pub fn pipe() -> io::Result<(Fd, Fd)> {
     now(Request::File(FileRequest::Pipe))?.pair()
+}
+
+/// Moves the cursor of an open file, and says where it is then, from the start. `lseek(2)`, which does not wait.
+///
+/// # Errors
+///
+/// ESPIPE ([`NotSeekable`](io::ErrorKind::NotSeekable)) for pipes, sockets and terminals;
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a place before the start, or beyond what the file system has.
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// # #[runtime::main] async fn main() -> std::io::Result<()> {
+/// use std::io::SeekFrom;
+/// use std::os::fd::OwnedFd;
+/// use runtime::{call, fd::SharedFd};
+///
+/// let fd = SharedFd::new(OwnedFd::from(std::fs::File::open("Cargo.toml")?));
+/// assert_eq!(call::seek(&fd, SeekFrom::End(0))?, std::fs::metadata("Cargo.toml")?.len());
+/// # Ok(()) }
+/// ```
+pub fn seek(fd: &SharedFd, to: io::SeekFrom) -> io::Result<u64> {
+    let mut out = 0;
+    now(Request::File(FileRequest::Seek { fd: fd.borrow(), to, out: &mut out }))?;
+    Ok(out)
 }
 
 /// Gives the socket an address of ours. `bind(2)`; a plain system call, which never blocks on an address, and on a disk

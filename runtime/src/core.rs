@@ -350,6 +350,15 @@ pub(crate) fn may_pass(what: &str) -> bool {
     })
 }
 
+/// A simulated world of this core's lists what it does not serve.
+pub(crate) fn note_unsupported(what: &str) {
+    try_with(|core| {
+        if let Driver::Simulated(simulated) = &core.ops.flights.borrow().driver {
+            simulated.world().note_unsupported(what);
+        }
+    });
+}
+
 /// The simulated world of this core.
 pub(crate) fn world() -> World {
     with(|core| core.world())

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use runtime::call;
 use runtime::fd::Fd;
 use rustix::fs::{OFlags, fcntl_getfl};
 
@@ -59,7 +60,7 @@ impl File {
                 "a dropped read took bytes that nobody has read yet",
             ));
         }
-        self.fd.os()?;
+        call::os(&self.fd, "into_std")?;
         match self.fd.try_into_fd() {
             Ok(Fd::Os(fd)) => Ok(fd.into()),
             Ok(other) => unreachable!("{other:?} was one of this process"),

@@ -14,12 +14,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, SeekFrom};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use runtime::call;
 use runtime::fd::SharedFd;
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::OFlags;
 
 use super::turns::Turns;
 use super::waiting::OtherEnd;
@@ -167,7 +168,7 @@ impl Description {
 
     /// A dropped read took `bytes` from the cursor: the next reader must find them there.
     pub fn put_back(&self, fd: &SharedFd, bytes: &[u8]) {
-        // A pipe has no cursor, and a simulated kernel none that could be set.
+        // A pipe has no cursor.
         if !matches!(sought_back(fd, bytes.len() as u64), Ok(true)) {
             self.parked.borrow_mut().extend(bytes);
         }
@@ -191,8 +192,7 @@ impl Description {
 /// Moves the cursor back by `len`. `false`: it stays, as that of an eventfd, a timerfd or an inotify does, whose
 /// lseek(2) succeeds and does nothing.
 fn sought_back(fd: &SharedFd, len: u64) -> io::Result<bool> {
-    let fd = fd.os()?;
-    let before = rustix::fs::seek(fd, SeekFrom::Current(0))?;
+    let before = call::seek(fd, SeekFrom::Current(0))?;
     let Some(wanted) = before.checked_sub(len) else { return Ok(false) };
-    Ok(rustix::fs::seek(fd, SeekFrom::Start(wanted))? == wanted && wanted != before)
+    Ok(call::seek(fd, SeekFrom::Start(wanted))? == wanted && wanted != before)
 }

@@ -1,11 +1,11 @@
 //! Direct I/O at the cursor. A ring starts it, the disk answers later, and by then the kernel moves no cursor. So it is
 //! asked for at the offset where the cursor is, and who gets the answer moves the cursor, while its turn lasts.
 
-use std::io;
+use std::io::{self, SeekFrom};
 
+use runtime::call;
 use runtime::fd::SharedFd;
 use runtime::op::file::Position;
-use rustix::fs::SeekFrom;
 
 use super::File;
 use super::description::Description;
@@ -30,10 +30,10 @@ impl File {
         Start { position, leaves_cursor: false }
     }
 
-    /// A pipe has none, and a simulated kernel moves its own.
+    /// A pipe has none.
     #[cold]
     fn cursor(&self) -> io::Result<u64> {
-        Ok(rustix::fs::seek(self.fd.os()?, SeekFrom::Current(0))?)
+        call::seek(&self.fd, SeekFrom::Current(0))
     }
 }
 
@@ -61,7 +61,5 @@ impl Description {
 
 /// What could be sought before can be sought again.
 fn move_cursor(fd: &SharedFd, to: SeekFrom) {
-    if let Ok(fd) = fd.os() {
-        let _moved = rustix::fs::seek(fd, to);
-    }
+    let _moved = call::seek(fd, to);
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, SeekFrom};
 
+use runtime::call;
+
 use super::File;
 use super::turns::Turn;
 
@@ -13,8 +15,7 @@ impl File {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a place before the start;
-    /// [`NotSeekable`](io::ErrorKind::NotSeekable) for a pipe or a terminal;
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    /// [`NotSeekable`](io::ErrorKind::NotSeekable) for a pipe or a terminal.
     ///
     /// # Cancel safety
     ///
@@ -36,12 +37,7 @@ impl File {
     /// ```
     pub async fn seek(&self, position: SeekFrom) -> io::Result<u64> {
         let _turn = Turn::of(&self.description).await;
-        let position = match position {
-            SeekFrom::Start(offset) => rustix::fs::SeekFrom::Start(offset),
-            SeekFrom::End(offset) => rustix::fs::SeekFrom::End(offset),
-            SeekFrom::Current(offset) => rustix::fs::SeekFrom::Current(offset),
-        };
-        Ok(rustix::fs::seek(self.fd.os()?, position)?)
+        call::seek(&self.fd, position)
     }
 
     /// Moves the cursor to the start.

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use runtime::call;
 use runtime::fd::{Fd, SharedFd};
 use runtime::op::address::SocketAddress;
 
@@ -85,6 +86,6 @@ pub(super) fn into_fd(fd: SharedFd) -> io::Result<Fd> {
 pub(super) fn into_owned(fd: SharedFd) -> io::Result<OwnedFd> {
     match into_fd(fd)? {
         Fd::Os(fd) => Ok(fd),
-        simulated => SharedFd::new(simulated).os()?.try_clone_to_owned(),
+        simulated => call::os(&SharedFd::new(simulated), "into_std")?.try_clone_to_owned(),
     }
 }

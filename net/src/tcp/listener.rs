@@ -239,7 +239,7 @@ impl TcpListener {
     /// # Ok(()) }
     /// ```
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        Ok(sockopt::set_ip_ttl(self.fd.os()?, ttl)?)
+        Ok(sockopt::set_ip_ttl(call::os(&self.fd, "set_ttl")?, ttl)?)
     }
 
     /// What [`set_ttl`](TcpListener::set_ttl) set. [`std::net::TcpListener::ttl`].
@@ -252,7 +252,7 @@ impl TcpListener {
     ///
     /// As of [`set_ttl`](TcpListener::set_ttl).
     pub fn ttl(&self) -> io::Result<u32> {
-        Ok(sockopt::ip_ttl(self.fd.os()?)?)
+        Ok(sockopt::ip_ttl(call::os(&self.fd, "ttl")?)?)
     }
 
     /// The socket's pending error, which is cleared by that. [`std::net::TcpListener::take_error`].
@@ -270,7 +270,7 @@ impl TcpListener {
     /// # Ok(()) }
     /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(sockopt::socket_error(self.fd.os()?)?.err().map(io::Error::from))
+        Ok(sockopt::socket_error(call::os(&self.fd, "take_error")?)?.err().map(io::Error::from))
     }
 
     /// Stops listening, and waits until it is so: the address is free when this returns.

@@ -1,7 +1,6 @@
-//! Ops on open files: read, write, cut, sync, close.
+//! Ops on open files: read, write, cut, sync, seek, close.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::AsRawFd;
+use std::io::{self, IoSlice, IoSliceMut, SeekFrom};
 
 use io_uring::{opcode, squeue, types};
 use rustix::fs::FileType;
@@ -13,7 +12,11 @@ use super::{
     Answered, Attempt, OnDrop, Op, Reply, Request, Way, check_offset, check_room, len_asked, ready, ready::Interest,
 };
 use crate::buf::{BufResult, IoBuf, IoBufMut, with_buf};
-use crate::fd::{Fd, FdRef, SharedFd};
+use crate::fd::{FdRef, SharedFd};
+
+mod close;
+
+pub use self::close::{Close, Closing};
 
 /// Where in a file a transfer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +87,15 @@ pub enum FileRequest<'a> {
         /// Only the data, and of the metadata what reading it back needs.
         data_only: bool,
     },
+    /// Move the cursor.
+    Seek {
+        /// The file.
+        fd: FdRef<'a>,
+        /// Where to.
+        to: SeekFrom,
+        /// Where it is then, from the start.
+        out: &'a mut u64,
+    },
     /// Make a pipe: the end to read from, and the one to write to.
     Pipe,
     /// Close.
@@ -102,6 +114,7 @@ impl<'a> FileRequest<'a> {
             | FileRequest::Write { .. }
             | FileRequest::Fsync { .. }
             | FileRequest::Close { .. }
+            | FileRequest::Seek { .. }
             | FileRequest::Pipe => None,
         }
     }
@@ -128,7 +141,7 @@ impl<'a> FileRequest<'a> {
                 opcode::Fsync::new(types::Fd(fd.number())).flags(flags).build()
             }
             FileRequest::Close { fd } => opcode::Close::new(types::Fd(fd.give_number())).build(),
-            FileRequest::Pipe => return None,
+            FileRequest::Seek { .. } | FileRequest::Pipe => return None,
         })
     }
 
@@ -155,6 +168,15 @@ impl<'a> FileRequest<'a> {
             FileRequest::Fsync { fd, data_only: true } => rustix::fs::fdatasync(fd.os()?).map(|()| 0)?,
             FileRequest::Fsync { fd, data_only: false } => rustix::fs::fsync(fd.os()?).map(|()| 0)?,
             FileRequest::Close { fd } => fd.take().map(|_closed| 0).ok_or(Errno::BADF)?,
+            FileRequest::Seek { fd, to, out } => {
+                let to = match *to {
+                    SeekFrom::Start(offset) => rustix::fs::SeekFrom::Start(offset),
+                    SeekFrom::End(offset) => rustix::fs::SeekFrom::End(offset),
+                    SeekFrom::Current(offset) => rustix::fs::SeekFrom::Current(offset),
+                };
+                **out = rustix::fs::seek(fd.os()?, to)?;
+                0
+            }
             FileRequest::Pipe => {
                 let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
                 return Ok(Reply::Pair(Box::new((reader.into(), writer.into()))));
@@ -171,6 +193,7 @@ impl<'a> FileRequest<'a> {
             FileRequest::Truncate { .. }
             | FileRequest::Fsync { .. }
             | FileRequest::Close { .. }
+            | FileRequest::Seek { .. }
             | FileRequest::Pipe => return Attempt::MayBlock,
         };
         let before = std::mem::replace(asked, *asked | ReadWriteFlags::NOWAIT);
@@ -209,7 +232,7 @@ impl<'a> FileRequest<'a> {
         match *self {
             FileRequest::Read { fd, position: Position::Cursor, .. } => Way::Ready(fd, Interest::READABLE),
             FileRequest::Write { fd, position: Position::Cursor, .. } => Way::Ready(fd, Interest::WRITABLE),
-            FileRequest::Pipe => Way::Inline,
+            FileRequest::Seek { .. } | FileRequest::Pipe => Way::Inline,
             FileRequest::Read { .. }
             | FileRequest::Write { .. }
             | FileRequest::Truncate { .. }
@@ -232,6 +255,7 @@ impl std::fmt::Debug for FileRequest<'_> {
             FileRequest::Fsync { fd, data_only: true } => write!(f, "fdatasync {fd:?}"),
             FileRequest::Fsync { fd, data_only: false } => write!(f, "fsync {fd:?}"),
             FileRequest::Close { fd } => write!(f, "close {fd:?}"),
+            FileRequest::Seek { fd, to, .. } => write!(f, "lseek {fd:?} to {to:?}"),
             FileRequest::Pipe => write!(f, "pipe"),
         }
     }
@@ -436,7 +460,7 @@ impl Op for Truncate {
     }
 
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
-        reply.map(drop)
+        reply.and_then(Reply::count).map(|_zero| ())
     }
 }
 
@@ -486,114 +510,6 @@ impl Op for Fsync {
     }
 
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
-        reply.map(drop)
-    }
-}
-
-/// Closes a descriptor, and says what the file system said. `close(2)`.
-///
-/// # Errors
-///
-/// They are real (EIO, ENOSPC and EDQUOT of network file systems) and final: the descriptor is gone whatever is
-/// answered. Without a ring the error cannot be had, since std closes silently.
-///
-/// # Cancel safety
-///
-/// A dropped close [runs to its end](OnDrop::Finish). One that has not been polled closes as any drop of an [`Fd`]
-/// does.
-///
-/// # io_uring
-///
-/// `IORING_OP_CLOSE` (5.6); the fallback closes on the blocking pool.
-///
-/// # Examples
-///
-/// ```
-/// # #[runtime::main] async fn main() -> std::io::Result<()> {
-/// use std::io::Read;
-/// use std::os::{fd::OwnedFd, unix::net::UnixStream};
-///
-/// let (mut near, far) = UnixStream::pair()?;
-/// runtime::submit(runtime::op::file::Close::new(OwnedFd::from(far))).await?;
-/// assert_eq!(near.read(&mut [0; 8])?, 0);                                 // nobody is there any more
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-pub struct Close {
-    fd: Closing,
-}
-
-/// A descriptor on its way to be closed. Whoever services the request takes it out, except a ring, whose kernel closes
-/// the number: from then on it may be a stranger's, so nobody closes it again, whatever becomes of the op.
-#[derive(Debug)]
-pub struct Closing {
-    fd: Option<Fd>,
-    /// A ring has the number.
-    is_given: bool,
-}
-
-impl Closing {
-    pub(crate) fn get(&self) -> Option<&Fd> {
-        self.fd.as_ref()
-    }
-
-    /// Whoever takes it closes it.
-    pub(crate) fn take(&mut self) -> Option<Fd> {
-        self.fd.take()
-    }
-
-    fn give_number(&mut self) -> i32 {
-        match &self.fd {
-            Some(Fd::Os(fd)) => {
-                self.is_given = true;
-                fd.as_raw_fd()
-            }
-            Some(Fd::Simulated(_)) | None => -1,
-        }
-    }
-}
-
-impl From<Fd> for Closing {
-    fn from(fd: Fd) -> Closing {
-        Closing { fd: Some(fd), is_given: false }
-    }
-}
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        if self.is_given
-            && let Some(Fd::Os(fd)) = self.fd.take()
-        {
-            let _closed = std::os::fd::IntoRawFd::into_raw_fd(fd);
-        }
-    }
-}
-
-impl Close {
-    /// Closes `fd`, which nobody shares: that of a handle comes from [`SharedFd::try_into_fd`].
-    pub fn new(fd: impl Into<Fd>) -> Close {
-        Close { fd: Closing::from(fd.into()) }
-    }
-}
-
-impl Op for Close {
-    type Output = io::Result<()>;
-
-    const ON_DROP: OnDrop = OnDrop::Finish;
-
-    fn request(&mut self) -> Request<'_> {
-        Request::File(FileRequest::Close { fd: &mut self.fd })
-    }
-
-    fn finish(mut self, reply: io::Result<Reply>) -> Self::Output {
-        // Then a ring never ran the op.
-        if matches!(&reply, Err(error) if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())) {
-            self.fd.is_given = false;
-        }
-        reply.map(drop)
-    }
-
-    fn abandon(self, reply: io::Result<Reply>) {
-        drop(self.finish(reply));
+        reply.and_then(Reply::count).map(|_zero| ())
     }
 }

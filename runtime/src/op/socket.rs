@@ -410,7 +410,7 @@ impl Op for Connect {
     }
 
     fn finish(self, reply: io::Result<Reply>) -> Self::Output {
-        reply.map(drop)
+        reply.and_then(Reply::count).map(|_zero| ())
     }
 }
 

@@ -1,6 +1,6 @@
-//! Ops on open files: read, write, sync, close, and the transfers that do not wait.
+//! Ops on open files: read, write, sync, seek, close, and the transfers that do not wait.
 
-use std::io;
+use std::io::{self, SeekFrom};
 
 use runtime::fd::SharedFd;
 use runtime::op::OFFSET_MAX;
@@ -15,7 +15,9 @@ use crate::pipes::{
     makes_pipes_that_end_on_either_side, reads_what_a_pipe_has_and_waits_otherwise, tries_to_write_to_a_pipe,
 };
 use crate::row;
-use crate::scene::{Either, Kinds, Scene, count, on_every_kind, on_kinds, pair, read, recv, recv_to_end, write};
+use crate::scene::{
+    Either, Kinds, Scene, at_once_on_every_kind, count, on_every_kind, on_kinds, pair, read, recv, recv_to_end, write,
+};
 use crate::shown::Shown;
 use crate::table::Row;
 
@@ -30,6 +32,7 @@ pub fn rows() -> Vec<Row> {
         row!("Fsync": syncs_every_kind_of_descriptor, what_was_written_is_still_there_after_a_sync),
         row!("Close": closes_every_kind_of_descriptor, the_far_side_of_a_closed_stream_comes_to_its_end,
             closing_with_bytes_unread_resets_the_far_side),
+        row!("call::seek": seeks_in_every_kind_of_descriptor, seeks_every_place_of_a_file),
         row!("call::pipe": makes_pipes_that_end_on_either_side),
         row!("call::try_read": tries_every_kind_of_descriptor, tries_every_place_of_a_file),
         row!("call::try_write": tries_to_write_to_a_pipe),
@@ -289,6 +292,26 @@ async fn closing_with_bytes_unread_resets_the_far_side(scene: Scene) {
     let Ok(ours) = ours.try_into_fd() else { panic!("nobody else has it") };
     scene.tell("closing", &submit(Close::new(ours)).await);
     scene.tell("then the far side receives", &recv_to_end(&theirs).await);
+}
+
+async fn seeks_in_every_kind_of_descriptor(scene: Scene) {
+    for to in [SeekFrom::Current(0), SeekFrom::Start(3), SeekFrom::Current(-4)] {
+        at_once_on_every_kind(&scene, &format!("to {to:?}"), |fd| call::seek(fd, to)).await;
+    }
+}
+
+async fn seeks_every_place_of_a_file(scene: Scene) {
+    let file = scene.file("file", b"0123456789", OFlags::RDWR).await;
+    let places = [SeekFrom::Start(0), SeekFrom::Start(9), SeekFrom::End(0), SeekFrom::End(-3), SeekFrom::End(-11)];
+    let further = [SeekFrom::Start(20), SeekFrom::Start(1 << 63), SeekFrom::Start(u64::MAX), SeekFrom::End(i64::MAX)];
+    let from_there = [SeekFrom::Current(-2), SeekFrom::Current(0), SeekFrom::Current(i64::MIN)];
+    for to in places.into_iter().chain(further).chain(from_there) {
+        scene.tell(format!("to {to:?}"), &call::seek(&file, to));
+        scene.tell("what comes there", &scene.ask(read(&file, 4, Position::Cursor)).await);
+    }
+    call::seek(&file, SeekFrom::End(2)).expect("a place behind the end");
+    scene.tell("writing there", &scene.ask(write(&file, b"x", Position::Cursor)).await);
+    scene.tell("the whole", &scene.ask(read(&file, 20, Position::At(0))).await);
 }
 
 async fn tries_every_kind_of_descriptor(scene: Scene) {

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use runtime::op::Nop;
+use runtime::op::path::OFlags;
 use runtime::time::now;
 use runtime::{Feature, call, spawn, submit};
 
@@ -17,6 +18,7 @@ pub fn rows() -> Vec<Row> {
         row!("call::offers": an_op_is_offered_or_not),
         row!("call::cheaper": a_call_is_cheaper_or_not),
         row!("call::pass": a_plain_call_reaches_the_real_kernel_or_is_refused),
+        row!("call::os": a_descriptor_is_the_real_kernels_or_is_refused),
     ]
 }
 
@@ -84,6 +86,11 @@ const CHEAPER: Either = Either {
 
 async fn a_plain_call_reaches_the_real_kernel_or_is_refused(scene: Scene) {
     scene.tell_either("leave for a plain call", &call::pass("chroot"), &PASSED);
+}
+
+async fn a_descriptor_is_the_real_kernels_or_is_refused(scene: Scene) {
+    let file = scene.file("file", b"bytes", OFlags::RDONLY).await;
+    scene.tell_either("the descriptor of a file", &call::os(&file, "flock").map(|_fd| ()), &PASSED);
 }
 
 const PASSED: Either = Either {

@@ -32,6 +32,12 @@ impl Shown for usize {
     }
 }
 
+impl Shown for u64 {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Shown for str {
     fn shown(&self) -> String {
         self.to_owned()

@@ -6,10 +6,18 @@ use std::path::Path;
 /// The names of all types in the runtime's `op` that are ops.
 pub fn ops() -> Vec<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let families = fs::read_dir(source.join("op")).expect("the families' files").map(|entry| entry.unwrap().path());
-    let files = families.chain([source.join("op.rs")]);
-    let ops: Vec<String> = files.flat_map(|file| ops_in(&fs::read_to_string(file).unwrap())).collect();
-    assert!(ops.iter().any(|op| op == "Nop"), "nothing is found any more: {ops:?}");
+    let mut ops = ops_in(&fs::read_to_string(source.join("op.rs")).unwrap());
+    let mut folders = vec![source.join("op")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).expect("the families' files").map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                ops.extend(ops_in(&fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    assert!(["Nop", "Read", "Close"].iter().all(|known| ops.iter().any(|op| op == known)), "not all is found: {ops:?}");
     ops
 }
 

@@ -85,7 +85,7 @@ impl TcpStream {
     ///
     /// As of [`set_nodelay`](TcpStream::set_nodelay).
     pub fn nodelay(&self) -> io::Result<bool> {
-        Ok(sockopt::tcp_nodelay(self.fd.os()?)?)
+        Ok(sockopt::tcp_nodelay(call::os(&self.fd, "nodelay")?)?)
     }
 
     /// Over how many routers what is sent may go, 1 to 255. [`std::net::TcpStream::set_ttl`].
@@ -107,7 +107,7 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        Ok(sockopt::set_ip_ttl(self.fd.os()?, ttl)?)
+        Ok(sockopt::set_ip_ttl(call::os(&self.fd, "set_ttl")?, ttl)?)
     }
 
     /// What [`set_ttl`](TcpStream::set_ttl) set. [`std::net::TcpStream::ttl`].
@@ -120,7 +120,7 @@ impl TcpStream {
     ///
     /// As of [`set_ttl`](TcpStream::set_ttl).
     pub fn ttl(&self) -> io::Result<u32> {
-        Ok(sockopt::ip_ttl(self.fd.os()?)?)
+        Ok(sockopt::ip_ttl(call::os(&self.fd, "ttl")?)?)
     }
 
     /// How long [`close`](TcpStream::close) waits until the peer has everything; `Some(ZERO)` breaks the connection
@@ -151,7 +151,7 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        sockopt::set_socket_linger(self.fd.os()?, linger)?;
+        sockopt::set_socket_linger(call::os(&self.fd, "set_linger")?, linger)?;
         self.note_linger(linger);
         Ok(())
     }
@@ -166,7 +166,7 @@ impl TcpStream {
     ///
     /// As of [`set_linger`](TcpStream::set_linger).
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        Ok(sockopt::socket_linger(self.fd.os()?)?)
+        Ok(sockopt::socket_linger(call::os(&self.fd, "linger")?)?)
     }
 
     /// It is set on the socket: `close(2)` would wait for the peer, unless it breaks off.
@@ -190,6 +190,6 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(sockopt::socket_error(self.fd.os()?)?.err().map(io::Error::from))
+        Ok(sockopt::socket_error(call::os(&self.fd, "take_error")?)?.err().map(io::Error::from))
     }
 }

@@ -3,6 +3,8 @@
 //! Memory of an op is touched here and nowhere else, and that is when its answer is given, never before: as late as a
 //! kernel may.
 
+use std::io::SeekFrom;
+
 use rustix::event::PollFlags;
 use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -14,12 +16,12 @@ use super::faults::places::Kind;
 use super::files::{InodeNumber, describe};
 use super::world::Kernel;
 use crate::fd::FdRef;
-use crate::op::Request;
 use crate::op::datagram::DatagramRequest;
 use crate::op::file::{FileRequest, Position};
 use crate::op::path::PathRequest;
 use crate::op::ready::{Interest, ReadyRequest};
 use crate::op::socket::SocketRequest;
+use crate::op::{OFFSET_MAX, Request};
 
 mod datagrams;
 mod pipes;
@@ -132,6 +134,7 @@ impl Kernel {
                 Ok(Object::Socket(_) | Object::Pipe(..) | Object::Dead) => Err(Errno::INVAL),
                 Err(error) => Err(error),
             }),
+            FileRequest::Seek { fd, to, out } => Served::nothing(self.seek(*fd, *to).map(|place| **out = place)),
             FileRequest::Pipe => self.make_pipe(),
             FileRequest::Close { fd } => match fd.take() {
                 Some(fd) => {
@@ -191,6 +194,18 @@ impl Kernel {
         // As ftruncate(2) says of what is no file, or not open to write.
         let Object::File(file) = self.descriptors.opened(fd)? else { return Err(Errno::INVAL) };
         self.files.truncate(file, len, now_ns)
+    }
+
+    fn seek(&mut self, fd: FdRef<'_>, to: SeekFrom) -> Result<u64, Errno> {
+        let Object::File(file) = self.descriptors.opened(fd)? else { return Err(Errno::SPIPE) };
+        let place = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(offset) => file.cursor().checked_add_signed(offset),
+            SeekFrom::End(offset) => self.files.len(file.inode())?.checked_add_signed(offset),
+        };
+        let place = place.filter(|&place| place <= OFFSET_MAX).ok_or(Errno::INVAL)?;
+        file.move_cursor(place);
+        Ok(place)
     }
 
     fn serve_path(&mut self, request: &mut PathRequest<'_>) -> Served {
@@ -373,7 +388,7 @@ impl Kernel {
             Request::File(FileRequest::Close { fd }) => {
                 fd.get().is_some_and(|fd| matches!(self.descriptors.get(fd.borrow()), Ok(Object::File(_))))
             }
-            Request::File(FileRequest::Pipe)
+            Request::File(FileRequest::Pipe | FileRequest::Seek { .. })
             | Request::Nop
             | Request::Socket(_)
             | Request::Datagram(_)

@@ -16,6 +16,7 @@ pub(in crate::driver::simulated) enum Kind {
     Write,
     Truncate,
     Fsync,
+    Seek,
     Pipe,
     Close,
     Open,
@@ -39,12 +40,13 @@ pub(in crate::driver::simulated) enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 25] = [
+    pub const ALL: [Kind; 26] = [
         Kind::Nop,
         Kind::Read,
         Kind::Write,
         Kind::Truncate,
         Kind::Fsync,
+        Kind::Seek,
         Kind::Pipe,
         Kind::Close,
         Kind::Open,
@@ -75,6 +77,7 @@ impl Kind {
             Kind::Write => "write",
             Kind::Truncate => "truncate",
             Kind::Fsync => "fsync",
+            Kind::Seek => "seek",
             Kind::Pipe => "pipe",
             Kind::Close => "close",
             Kind::Open => "open",
@@ -105,6 +108,7 @@ impl Kind {
             Request::File(FileRequest::Write { .. }) => Kind::Write,
             Request::File(FileRequest::Truncate { .. }) => Kind::Truncate,
             Request::File(FileRequest::Fsync { .. }) => Kind::Fsync,
+            Request::File(FileRequest::Seek { .. }) => Kind::Seek,
             Request::File(FileRequest::Pipe) => Kind::Pipe,
             Request::File(FileRequest::Close { .. }) => Kind::Close,
             Request::Path(PathRequest::Open { .. }) => Kind::Open,
@@ -137,7 +141,8 @@ impl Kind {
     fn is_call(self) -> bool {
         matches!(
             self,
-            Kind::Pipe
+            Kind::Seek
+                | Kind::Pipe
                 | Kind::Socket
                 | Kind::SocketPair
                 | Kind::Bind
@@ -191,7 +196,9 @@ pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<()
             only(&kinds, "makes no descriptor")
         }
         Fault::NoMemory => match kind {
-            Kind::Nop | Kind::Close | Kind::Shutdown | Kind::Name | Kind::SetOption => Err("takes no memory"),
+            Kind::Nop | Kind::Seek | Kind::Close | Kind::Shutdown | Kind::Name | Kind::SetOption => {
+                Err("takes no memory")
+            }
             _ => Ok(()),
         },
         Fault::NoSpace => only(&[Kind::Write, Kind::Truncate, Kind::Fsync, Kind::Open], "puts nothing on a disk"),

@@ -62,6 +62,8 @@ fn ask_everything(machine: &mut Machine) {
         let _any =
             machine.call(Request::File(FileRequest::Read { fd: fd.borrow(), buf: &mut [0; 16], position, flags }));
         let _any = machine.call(Request::File(FileRequest::Write { fd: fd.borrow(), buf: b"x", position, flags }));
+        let to = io::SeekFrom::Start(1);
+        let _any = machine.call(Request::File(FileRequest::Seek { fd: fd.borrow(), to, out: &mut 0 }));
         machine.run_until(machine.world().elapsed() + Duration::from_secs(10));
         if let Ok(fd) = fd.try_into_fd() {
             let _any = ask(machine, Close::new(fd));
