@@ -484,7 +484,7 @@ impl Op for Nop {
         Request::Nop
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(self, reply: io::Result<Reply>) -> io::Result<()> {
         reply.and_then(Reply::count).map(|_zero| ())
     }
