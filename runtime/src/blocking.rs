@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  spawn_blocking(f) ─► Call ─► job ─► queue ─► a thread runs f ─► Exchange ─► the task wakes
-//!                         └─ queue full: a place in line, and the job stays with the task
+//!                               └─ queue full: in its core's line, until there is room
 //! ```
 //!
 //! One [pool](pool) serves all cores of a runtime. It is also where the fallback driver sends what epoll cannot wait
@@ -22,10 +22,11 @@ use crate::task::{self, JoinHandle};
 /// Runs `f` on a thread where it may block: a slow library, a long computation, a system call that has no async form.
 ///
 /// The threads are made on demand, up to the builder's limit (64 unless it says otherwise), and end after 10 seconds
-/// without work. Jobs begin in the order in which they came. When all threads are busy, jobs queue; when the queue
-/// holds its limit too (4,096), further jobs wait in their tasks until there is room, first come, first served. Nobody
-/// is blocked by that, and no job is refused. Jobs that wait *for one another* deadlock when there are more of them
-/// than threads: give such work threads of its own.
+/// without work. The jobs of a core begin in the order in which they came. When all threads are busy, jobs queue; when
+/// the queue of all cores holds its limit too (4,096), further jobs stand in a line of their core's own, and the lines
+/// take turns as room comes free, so that a flood from one core delays the jobs of another by a queue's length and no
+/// more. Nobody is blocked by that, and no job is refused. Jobs that wait *for one another* deadlock when there are
+/// more of them than threads: give such work threads of its own.
 ///
 /// # Errors
 ///
@@ -60,7 +61,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let call = Call::begin(core::pool(), f);
+    let call = Call::begin(core::jobs(), f);
     task::spawn(async move {
         match call.await {
             Ok(value) => value,

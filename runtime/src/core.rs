@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::blocking::pool::Pool;
+use crate::blocking::pool::{Pool, Source};
 use crate::buf::pool::{Buffers, Take};
 use crate::driver::setup::Feature;
 use crate::driver::simulated::handle::World;
@@ -53,6 +53,8 @@ pub(crate) struct Core {
     pub tasks: Rc<Tasks>,
     pub inbox: Arc<Inbox>,
     pub pool: Arc<Pool>,
+    /// What the core's tasks have for the pool.
+    jobs: Arc<Source>,
     ops: Rc<Ops>,
     timers: RefCell<Timers>,
     /// What replies ask for and must not happen under a borrow. Kept for its memory.
@@ -105,6 +107,7 @@ impl Core {
             tasks: Tasks::new(site, inbox.clone()),
             alarm: Alarm::new(inbox.clone()),
             inbox,
+            jobs: Arc::new(pool.source()),
             pool,
             ops: Rc::new(Ops::new(index, driver)),
             timers: RefCell::new(Timers { wheel: Wheel::new(), epoch }),
@@ -266,7 +269,7 @@ impl Core {
             timers: self.timers.borrow().wheel.len(),
             buffers: self.buffers.taken(),
             pool_threads: pool.threads,
-            pool_queued: pool.queued,
+            pool_queued: pool.queued + pool.in_line,
             pool_jobs: pool.run,
         }
     }
@@ -389,8 +392,8 @@ pub(crate) fn place<R>(look: impl FnOnce(&Place) -> R) -> R {
     with(|core| look(&core.place))
 }
 
-pub(crate) fn pool() -> Arc<Pool> {
-    with(|core| core.pool.clone())
+pub(crate) fn jobs() -> Arc<Source> {
+    with(|core| core.jobs.clone())
 }
 
 pub(crate) fn metrics() -> Metrics {

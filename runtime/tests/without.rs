@@ -283,7 +283,7 @@ fn one_that_no_thread_has_taken_is_taken_back_at_the_end() {
 }
 
 /// Room in the pool that comes free for an op which has been cancelled meanwhile is the next one's.
-/// Catches: a place in line that is kept, and not looked at again, once nothing is on its way.
+/// Catches: a place in line that is kept by somebody who has left.
 #[test]
 fn one_that_was_cancelled_in_line_keeps_nobody_out() {
     without_each("an op that the ring lacks, cancelled in line", |builder, op| {

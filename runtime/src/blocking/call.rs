@@ -9,15 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use super::pool::{Job, Pool, Refused, Ticket};
+use super::pool::{Refused, Source, Ticket};
 
 /// A function on its way through the pool, and its result on the way back. A panic in it goes on in whoever polls this.
 ///
 /// Dropping it prevents the function if it has not begun; otherwise its result is dropped where it is made.
-#[must_use = "the function may wait for room in the pool, and asks for it when polled"]
+#[must_use = "its result comes to who polls it"]
 pub(crate) struct Call<T> {
-    pool: Arc<Pool>,
-    stage: Stage,
+    source: Arc<Source>,
+    ticket: Option<Ticket>,
+    /// The pool has no thread, and cannot start one.
+    no_thread: Option<io::Error>,
     exchange: Arc<Exchange<T>>,
 }
 
@@ -25,77 +27,48 @@ pub(crate) struct Call<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
-enum Stage {
-    /// The pool had no room. Without a ticket until the first poll brings a waker.
-    Waiting(Option<Job>, Option<Ticket>),
-    /// The pool has it, and the exchange knows the rest.
-    Submitted,
-    Closed,
-    /// The pool has no thread, and cannot start one.
-    NoThread(io::Error),
-}
-
 impl<T: Send + 'static> Call<T> {
-    /// Hands `f` to the pool if there is room; otherwise its polls will. If the pool has no thread, and cannot start
-    /// one, polls panic.
-    pub(crate) fn begin<F>(pool: Arc<Pool>, f: F) -> Self
+    /// Hands `f` to the pool. If that has no thread, and cannot start one, polls panic.
+    pub(crate) fn begin<F>(source: Arc<Source>, f: F) -> Self
     where
         F: FnOnce() -> T + Send + 'static,
     {
         let exchange = Arc::new(Exchange(Mutex::new(Progress::Awaited(None))));
         let promise = Promise(Arc::clone(&exchange));
-        let job: Job = Box::new(move || {
+        let job = Box::new(move || {
             if promise.0.is_wanted() {
                 promise.0.put(Progress::Done(catch_unwind(AssertUnwindSafe(f))));
             }
         });
-        let stage = Stage::after(pool.submit(job));
-        Call { pool, stage, exchange }
+        let (ticket, no_thread) = match source.submit(job) {
+            Ok(ticket) => (ticket, None),
+            // The dropped promise has told it.
+            Err(Refused::Closed) => (None, None),
+            Err(Refused::NoThread(error)) => (None, Some(error)),
+        };
+        Call { source, ticket, no_thread, exchange }
     }
 }
 
 impl<T> Future for Call<T> {
     type Output = Result<T, Closed>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let call = &mut *self;
-        if let Stage::Waiting(job, ticket) = &mut call.stage {
-            // Cloning a waker is foreign and may panic, so it comes before the job and its ticket leave their place.
-            let waker = context.waker().clone();
-            if let Some(job) = job.take() {
-                let ticket = ticket.take();
-                call.stage = Stage::after(call.pool.submit_or_wait(job, ticket, waker));
-            }
-        }
-        match &call.stage {
-            Stage::NoThread(error) => panic!(
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(error) = &self.no_thread {
+            panic!(
                 "the blocking pool cannot start its first thread: {error}: the number of threads is probably at its \
                  limit (ulimit -u, or pids.max of the control group)"
-            ),
-            Stage::Waiting(..) => Poll::Pending,
-            Stage::Submitted => call.exchange.poll_take(context.waker().clone()),
-            Stage::Closed => Poll::Ready(Err(Closed)),
+            );
         }
+        self.exchange.poll_take(context.waker().clone())
     }
 }
 
 impl<T> Drop for Call<T> {
     fn drop(&mut self) {
-        if let Stage::Waiting(_, Some(ticket)) = self.stage {
-            self.pool.leave_line(ticket);
-        }
         self.exchange.give_up();
-    }
-}
-
-impl Stage {
-    fn after(submitted: Result<(), Refused>) -> Self {
-        match submitted {
-            Ok(()) => Stage::Submitted,
-            Err(Refused::Full(job)) => Stage::Waiting(Some(job), None),
-            Err(Refused::Waiting(job, ticket)) => Stage::Waiting(Some(job), Some(ticket)),
-            Err(Refused::Closed) => Stage::Closed,
-            Err(Refused::NoThread(error)) => Stage::NoThread(error),
+        if let Some(ticket) = self.ticket {
+            self.source.withdraw(ticket);
         }
     }
 }

@@ -1,28 +1,35 @@
-//! The threads, their queue, and the line of those who wait for room in it.
+//! The threads, their queue, and the lines before it.
+//!
+//! ```text
+//!  a core's calls ──► its line ──┐
+//!  its driver's   ──► its line ──┼─► queue ─► threads
+//!  another core's ──► its line ──┘
+//! ```
 //!
 //! All of it is one state under one mutex, held for a few instructions and, when a thread has to be made, for as long
-//! as that takes (tens of microseconds, at most `threads_max` times in a burst). No job, waker or destructor of
-//! somebody else's runs while it is held.
+//! as that takes (tens of microseconds, at most `threads_max` times in a burst). No job and no destructor of somebody
+//! else's runs while it is held.
 //!
-//! **No job is forgotten**, because of one invariant: `queue.len() <= idle`, or all the threads that may exist do. A
-//! thread counts as idle from its birth, and until it takes a job; it looks at the queue before it sleeps and again
-//! before it ends, also when its idle time has run out. So a job in the queue always has either a thread of its own
-//! that is on its way to it, or a full set of threads that come by when they finish. «Is anybody idle?» would not do:
-//! two jobs would be promised the same thread.
+//! **No job is forgotten**, because of one invariant: no more jobs wait, in the queue and the lines together, than
+//! threads are idle, or all the threads that may exist do. A thread counts as idle from its birth, and until it takes a
+//! job; it looks at the queue before it sleeps and again before it ends, also when its idle time has run out. So a job
+//! that waits always has either a thread of its own that is on its way to it, or a full set of threads that come by
+//! when they finish. «Is anybody idle?» would not do: two jobs would be promised the same thread.
 //!
-//! **Bounds.** `threads_max` threads. `queue_max` jobs queued: beyond it `submit` gives the job back, and
-//! `submit_or_wait` gives its caller a place in line. A place in line costs a waker, and is bounded by the tasks that
-//! stand there. Room that comes free is granted to the first in line, and is his until he uses it or leaves; nobody
-//! overtakes.
+//! **Bounds.** `threads_max` threads. `queue_max` jobs queued, from all [sources](Source) together; beyond it each
+//! source's jobs stand in a line of its own, bounded by the tasks and ops that wait for them. The thread that takes a
+//! job from the queue moves one in from the lines, which take turns: so a job waits for at most `queue_max` others and
+//! its share of the threads, however many another core has thrown at them. Nobody has to come by for his job to move.
 
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use slab::Slab;
 
 /// How many threads a pool has at most, unless the builder says otherwise.
 ///
@@ -56,11 +63,13 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    /// Those who wait for room, by ticket, in ascending order.
-    line: VecDeque<(Ticket, Waker)>,
+    /// The lines of the sources. Empty unless the queue is full.
+    lines: Slab<VecDeque<(Ticket, Job)>>,
+    /// How many jobs stand in them.
+    in_line: usize,
+    /// The line whose turn was last.
+    last_line: usize,
     next_ticket: u64,
-    /// Places in the queue that belong to tickets called up from the line.
-    granted: usize,
     threads: usize,
     /// Threads without a job, those included that are just starting or waking up.
     idle: usize,
@@ -71,17 +80,23 @@ struct State {
     jobs_run: u64,
 }
 
-/// A place in line. It must be used, by another `submit_or_wait`, or given up by `leave_line`: room may be kept for it.
+/// Somebody who has jobs for a [`Pool`]: the tasks of a core, or its driver. Its jobs begin in the order in which they
+/// came.
+///
+/// What still stands in its line when it is dropped is dropped, unrun.
+pub(crate) struct Source {
+    pool: Arc<Pool>,
+    line: usize,
+}
+
+/// A job's place in the line of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
-/// Why a job was not taken. It comes back, except from a closed pool, which drops it.
+/// Why a job was dropped instead of taken.
+#[derive(Debug)]
 pub(crate) enum Refused {
-    /// The queue is full.
-    Full(Job),
-    /// The queue is full, and this place in line is the caller's.
-    Waiting(Job, Ticket),
-    /// The pool is closed, or was while the job stood in line.
+    /// The pool is closed.
     Closed,
     /// There is no thread to run it, and none could be started.
     NoThread(io::Error),
@@ -94,9 +109,9 @@ pub(crate) struct Counters {
     pub(crate) threads: usize,
     /// Threads among these that have nothing to do.
     pub(crate) idle: usize,
-    /// Jobs that wait for a thread.
+    /// Jobs in the queue.
     pub(crate) queued: usize,
-    /// Jobs that wait for room in the queue.
+    /// Jobs that wait for room in it.
     pub(crate) in_line: usize,
     /// Jobs that have been run to their end since the pool was made.
     pub(crate) run: u64,
@@ -133,68 +148,10 @@ impl Pool {
         })
     }
 
-    /// Queues a job. Never blocks on work, and never answers [`Refused::Waiting`].
-    pub(crate) fn submit(self: &Arc<Self>, job: Job) -> Result<(), Refused> {
-        let state = self.lock();
-        if !state.closed && !state.has_room(self.queue_max) {
-            return Err(Refused::Full(job));
-        }
-        self.push(state, job)
-    }
-
-    /// Queues a job, or stands in line with it: then `waker` is woken when the ticket is called up, or the pool closes.
-    ///
-    /// With a `ticket` from before, takes the place that it was promised, or goes on waiting for it with the new waker.
-    pub(crate) fn submit_or_wait(
-        self: &Arc<Self>,
-        job: Job,
-        ticket: Option<Ticket>,
-        mut waker: Waker,
-    ) -> Result<(), Refused> {
-        let mut state = self.lock();
-        if state.closed {
-            return self.push(state, job);
-        }
-        let ticket = match ticket {
-            Some(ticket) => match state.place_in_line(ticket) {
-                Some(place) => {
-                    mem::swap(&mut state.line[place].1, &mut waker);
-                    ticket
-                }
-                None => {
-                    state.granted -= 1;
-                    return self.push(state, job);
-                }
-            },
-            None if state.has_room(self.queue_max) => return self.push(state, job),
-            None => {
-                let ticket = Ticket(state.next_ticket);
-                state.next_ticket += 1;
-                state.line.push_back((ticket, waker));
-                return Err(Refused::Waiting(job, ticket));
-            }
-        };
-        // The old waker is dropped after the lock: it is foreign.
-        drop(state);
-        drop(waker);
-        Err(Refused::Waiting(job, ticket))
-    }
-
-    /// Gives up a place in line, or the room that was granted for it, which then goes to the next.
-    pub(crate) fn leave_line(&self, ticket: Ticket) {
-        let mut state = self.lock();
-        if state.closed {
-            return;
-        }
-        let foreign = match state.place_in_line(ticket) {
-            Some(place) => Foreign::Unneeded(state.line.remove(place).map(|(_, waker)| waker)),
-            None => {
-                state.granted -= 1;
-                Foreign::Wake(state.call_up(self.queue_max))
-            }
-        };
-        drop(state);
-        foreign.settle();
+    /// One more line before the queue.
+    pub(crate) fn source(self: &Arc<Self>) -> Source {
+        let line = self.lock().lines.insert(VecDeque::new());
+        Source { pool: self.clone(), line }
     }
 
     /// Whether a job runs, or waits to.
@@ -210,7 +167,7 @@ impl Pool {
             threads: state.threads,
             idle: state.idle,
             queued: state.queue.len(),
-            in_line: state.line.len(),
+            in_line: state.in_line,
             run: state.jobs_run,
         }
     }
@@ -222,16 +179,14 @@ impl Pool {
     pub(crate) fn close(&self, until: Instant) -> Left {
         let mut state = self.lock();
         state.closed = true;
-        let jobs = mem::take(&mut state.queue);
-        let line = mem::take(&mut state.line);
+        let mut jobs = mem::take(&mut state.queue);
+        for (_, line) in &mut state.lines {
+            jobs.extend(line.drain(..).map(|(_, job)| job));
+        }
+        state.in_line = 0;
         drop(state);
         self.work.notify_all();
-        for job in jobs {
-            shielded("dropping a job that was never run", || drop(job));
-        }
-        for (_, waker) in line {
-            shielded("waking a task that waits for room", || waker.wake());
-        }
+        drop_unrun(jobs);
         let mut state = self.lock();
         while state.threads > 0 {
             let left = until.saturating_duration_since(Instant::now());
@@ -243,15 +198,9 @@ impl Pool {
         Left { threads: state.threads }
     }
 
-    /// Queues a job for which there is room, and sees to it that a thread comes.
-    fn push(self: &Arc<Self>, mut state: MutexGuard<'_, State>, job: Job) -> Result<(), Refused> {
-        if state.closed {
-            drop(state);
-            shielded("dropping a job that came after the end", || drop(job));
-            return Err(Refused::Closed);
-        }
-        state.queue.push_back(job);
-        if state.queue.len() <= state.idle {
+    /// Sees to it that a thread comes for the job that has just been added; if none ever can, takes it back.
+    fn call_thread(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> Result<(), Refused> {
+        if state.waiting() <= state.idle {
             drop(state);
             self.work.notify_one();
             return Ok(());
@@ -267,9 +216,10 @@ impl Pool {
                 Ok(())
             }
             Err(error) if state.threads == 0 => {
+                // Without threads nothing waits, so the job is the only one.
                 let job = state.queue.pop_back();
                 drop(state);
-                shielded("dropping a job that has no thread", || drop(job));
+                drop_unrun(job);
                 Err(Refused::NoThread(error))
             }
             Err(error) => {
@@ -300,9 +250,8 @@ impl Pool {
             }
             if let Some(job) = state.queue.pop_front() {
                 state.idle -= 1;
-                let called_up = state.call_up(self.queue_max);
+                state.move_up();
                 drop(state);
-                Foreign::Wake(called_up).settle();
                 shielded("running a job", job);
                 state = self.lock();
                 state.idle += 1;
@@ -332,41 +281,78 @@ impl Pool {
 }
 
 impl State {
-    /// Whether one more job may be queued by somebody who was promised nothing. While anybody stands in line, there is
-    /// none.
-    fn has_room(&self, queue_max: usize) -> bool {
-        self.queue.len() + self.granted < queue_max
+    /// How many jobs have no thread yet.
+    fn waiting(&self) -> usize {
+        self.queue.len() + self.in_line
     }
 
-    /// Promises room that has come free to the first in line, who must be woken.
-    fn call_up(&mut self, queue_max: usize) -> Option<Waker> {
-        if !self.has_room(queue_max) {
-            return None;
+    /// Fills the place in the queue that has come free, from the lines in turn.
+    fn move_up(&mut self) {
+        if self.in_line == 0 {
+            return;
         }
-        let (_, waker) = self.line.pop_front()?;
-        self.granted += 1;
-        Some(waker)
-    }
-
-    /// `None` for a ticket that has been called up.
-    fn place_in_line(&self, ticket: Ticket) -> Option<usize> {
-        self.line.binary_search_by_key(&ticket, |&(other, _)| other).ok()
+        let from = self.last_line + 1;
+        let later = self.lines.iter().find(|(line, jobs)| *line >= from && !jobs.is_empty());
+        let next = later.or_else(|| self.lines.iter().find(|(_, jobs)| !jobs.is_empty()));
+        let (line, _) = next.expect("somebody stands in line");
+        let (_, job) = self.lines[line].pop_front().expect("not empty");
+        self.last_line = line;
+        self.in_line -= 1;
+        self.queue.push_back(job);
     }
 }
 
-/// A waker that came out of the state, and what is to be done with it once the lock is free.
-enum Foreign {
-    Wake(Option<Waker>),
-    Unneeded(Option<Waker>),
+impl Source {
+    /// Has a thread run `job`. Never blocks on work.
+    ///
+    /// Returns the ticket of a job that has to stand in line.
+    pub(crate) fn submit(&self, job: Job) -> Result<Option<Ticket>, Refused> {
+        let Source { pool, line } = self;
+        let mut state = pool.lock();
+        if state.closed {
+            drop(state);
+            drop_unrun([job]);
+            return Err(Refused::Closed);
+        }
+        let mut ticket = None;
+        if state.queue.len() < pool.queue_max {
+            state.queue.push_back(job);
+        } else {
+            let number = Ticket(state.next_ticket);
+            state.next_ticket += 1;
+            state.in_line += 1;
+            state.lines[*line].push_back((number, job));
+            ticket = Some(number);
+        }
+        pool.call_thread(state).map(|()| ticket)
+    }
+
+    /// Drops a job that stands in line. One that has moved on into the queue stays there.
+    pub(crate) fn withdraw(&self, ticket: Ticket) {
+        let mut state = self.pool.lock();
+        let line = &mut state.lines[self.line];
+        let Ok(place) = line.binary_search_by_key(&ticket, |(other, _)| *other) else { return };
+        let job = line.remove(place);
+        state.in_line -= 1;
+        drop(state);
+        drop(job);
+    }
 }
 
-impl Foreign {
-    fn settle(self) {
-        match self {
-            Foreign::Wake(Some(waker)) => shielded("waking a task that waits for room", || waker.wake()),
-            Foreign::Unneeded(Some(waker)) => shielded("dropping a waker", || drop(waker)),
-            Foreign::Wake(None) | Foreign::Unneeded(None) => {}
-        }
+impl Drop for Source {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let line = state.lines.remove(self.line);
+        state.in_line -= line.len();
+        drop(state);
+        drop_unrun(line.into_iter().map(|(_, job)| job));
+    }
+}
+
+/// Whoever waits for these learns from the drop that they will not be run.
+fn drop_unrun(jobs: impl IntoIterator<Item = Job>) {
+    for job in jobs {
+        shielded("dropping a job that was never run", || drop(job));
     }
 }
 

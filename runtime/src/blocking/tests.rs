@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::call::{Call, Closed};
-use super::pool::{Left, Pool, Refused};
+use super::pool::{Left, Pool, Source};
 
 /// Longer than anything here takes, so that what hangs fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,33 +89,39 @@ fn close(pool: &Pool) -> Left {
 }
 
 /// A pool whose only thread waits at the gate, and whose queue is full.
-fn full_pool(queue_max: usize) -> (Arc<Pool>, Arc<Gate>) {
-    let pool = Pool::new(1, queue_max);
+fn full_pool(queue_max: usize) -> (Arc<Pool>, Arc<Source>, Arc<Gate>) {
+    let (pool, source) = pool(1, queue_max);
     let gate = Arc::new(Gate::default());
     let at_gate = Arc::clone(&gate);
-    assert!(pool.submit(Box::new(move || at_gate.pass())).is_ok());
+    assert!(source.submit(Box::new(move || at_gate.pass())).is_ok());
     until("the thread has its job", || pool.counters().queued == 0);
     for _ in 0..queue_max {
-        assert!(pool.submit(Box::new(|| ())).is_ok());
+        assert_eq!(source.submit(Box::new(|| ())).unwrap(), None);
     }
-    (pool, gate)
+    (pool, source, gate)
+}
+
+fn pool(threads_max: usize, queue_max: usize) -> (Arc<Pool>, Arc<Source>) {
+    let pool = Pool::new(threads_max, queue_max);
+    let source = Arc::new(pool.source());
+    (pool, source)
 }
 
 #[test]
 fn a_call_gives_back_what_its_function_returned_from_a_thread_of_the_pool() {
-    let pool = Pool::new(4, 4);
-    let name = wait(Call::begin(Arc::clone(&pool), || thread::current().name().map(str::to_owned)));
+    let (pool, source) = pool(4, 4);
+    let name = wait(Call::begin(Arc::clone(&source), || thread::current().name().map(str::to_owned)));
     assert_eq!(name.unwrap().unwrap(), "gimmal-blocking-0");
     assert_eq!(close(&pool), Left { threads: 0 });
 }
 
 #[test]
 fn a_panic_goes_on_where_the_call_is_awaited_and_its_thread_lives() {
-    let pool = Pool::new(1, 4);
-    let call = Call::begin(Arc::clone(&pool), || -> u8 { panic!("in the job") });
+    let (pool, source) = pool(1, 4);
+    let call = Call::begin(Arc::clone(&source), || -> u8 { panic!("in the job") });
     let payload = catch_unwind(AssertUnwindSafe(|| wait(call))).unwrap_err();
     assert_eq!(payload.downcast_ref(), Some(&"in the job"));
-    let name = wait(Call::begin(Arc::clone(&pool), || thread::current().name().map(str::to_owned)));
+    let name = wait(Call::begin(Arc::clone(&source), || thread::current().name().map(str::to_owned)));
     assert_eq!(name.unwrap().unwrap(), "gimmal-blocking-0");
     until("both have been counted", || pool.counters().run == 2);
     assert_eq!(pool.counters().threads, 1);
@@ -126,7 +132,7 @@ fn a_panic_goes_on_where_the_call_is_awaited_and_its_thread_lives() {
 /// Catches: «somebody is idle» in place of «as many are idle as jobs are queued».
 #[test]
 fn no_idle_thread_is_promised_to_two_jobs() {
-    let pool = Pool::new(8, 8);
+    let (pool, source) = pool(8, 8);
     for threads in 0..8 {
         until("all idle", || pool.counters().idle == threads);
         let together = Arc::new(Barrier::new(threads + 1));
@@ -137,7 +143,7 @@ fn no_idle_thread_is_promised_to_two_jobs() {
                 together.wait();
                 report.send(()).unwrap();
             });
-            assert!(pool.submit(job).is_ok());
+            assert!(source.submit(job).is_ok());
         }
         for _ in 0..=threads {
             done.recv_timeout(PATIENCE).expect("every job has a thread");
@@ -150,42 +156,32 @@ fn no_idle_thread_is_promised_to_two_jobs() {
 #[test]
 fn threads_without_work_end() {
     let pool = Pool::with_idle_time(4, 100, Duration::from_millis(1));
+    let source = Arc::new(pool.source());
     for _ in 0..20 {
-        assert!(pool.submit(Box::new(|| ())).is_ok());
+        assert!(source.submit(Box::new(|| ())).is_ok());
     }
     until("all threads ended", || pool.counters().threads == 0);
     assert_eq!(pool.counters().run, 20);
     assert_eq!(pool.counters().idle, 0);
-    assert_eq!(wait(Call::begin(Arc::clone(&pool), || 7)), Ok(7));
-    assert_eq!(close(&pool), Left { threads: 0 });
-}
-
-#[test]
-fn a_full_queue_gives_the_job_back() {
-    let (pool, gate) = full_pool(3);
-    assert!(matches!(pool.submit(Box::new(|| ())), Err(Refused::Full(_))));
-    assert_eq!(pool.counters().queued, 3);
-    gate.open();
-    until("the queue is empty", || pool.counters().run == 4);
+    assert_eq!(wait(Call::begin(Arc::clone(&source), || 7)), Ok(7));
     assert_eq!(close(&pool), Left { threads: 0 });
 }
 
 /// The core goes on: a thousand calls on a pool that is stuck all return from their first poll.
-/// Catches: room that is not granted on; a newcomer who overtakes the line.
+/// Catches: a place in the queue that comes free and stays so; a newcomer who overtakes the line.
 #[test]
 fn calls_beyond_the_bound_wait_in_line_and_run_in_order() {
-    let (pool, gate) = full_pool(4);
+    let (pool, source, gate) = full_pool(4);
     let order = Arc::new(Mutex::new(Vec::new()));
     let bell = Bell::new();
     let mut calls: Vec<_> = (0..1000)
         .map(|number| {
             let order = Arc::clone(&order);
-            Call::begin(Arc::clone(&pool), move || order.lock().unwrap().push(number))
+            Call::begin(Arc::clone(&source), move || order.lock().unwrap().push(number))
         })
         .collect();
     for call in &mut calls {
         assert!(poll(call, &bell).is_pending());
-        assert!(poll(call, &bell).is_pending(), "a second poll does not take a second place");
     }
     assert_eq!((pool.counters().queued, pool.counters().in_line), (4, 1000));
     gate.open();
@@ -197,45 +193,101 @@ fn calls_beyond_the_bound_wait_in_line_and_run_in_order() {
     assert_eq!(close(&pool), Left { threads: 0 });
 }
 
-/// Catches: a place granted to somebody who left, which then is nobody's.
+/// As on a core that runs nothing for a while, between two `block_on`s: what others wait for must not hang on it.
+/// Catches: room that is kept for somebody until he comes by.
 #[test]
-fn room_granted_to_a_call_that_is_dropped_goes_to_the_next_in_line() {
-    let (pool, gate) = full_pool(1);
-    let (bells, mut calls): (Vec<_>, Vec<_>) =
-        (0..4).map(|number| (Bell::new(), Call::begin(Arc::clone(&pool), move || number))).unzip();
-    for (call, bell) in calls.iter_mut().zip(&bells) {
-        assert!(poll(call, bell).is_pending());
-    }
-    drop(calls.remove(1)); // leaves from the middle of the line
-    assert_eq!(pool.counters().in_line, 3);
+fn a_call_in_line_is_run_also_if_nobody_polls_it() {
+    let (pool, source, gate) = full_pool(1);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let unpolled: Vec<_> = (0..10)
+        .map(|_| {
+            let ran = Arc::clone(&ran);
+            Call::begin(Arc::clone(&source), move || ran.fetch_add(1, Ordering::SeqCst))
+        })
+        .collect();
+    assert_eq!(pool.counters().in_line, 10);
     gate.open();
-    until("the first is called up", || bells[0].rung() == 1);
-    assert!(matches!(pool.submit(Box::new(|| ())), Err(Refused::Full(_))), "the room is promised");
-    drop(calls.remove(0)); // has been called up, and does not come
-    until("the next is called up", || bells[2].rung() == 1);
-    assert_eq!(bells[1].rung(), 0);
-    for (number, call) in [2, 3].into_iter().zip(calls) {
+    until("all have run", || ran.load(Ordering::SeqCst) == 10);
+    drop(unpolled);
+    assert_eq!(close(&pool), Left { threads: 0 });
+}
+
+/// Jobs in line that need one another: without more threads they would wait for ever.
+/// Catches: threads that are started for what is queued, but not for what stands in line.
+#[test]
+fn what_stands_in_line_gets_its_threads_too() {
+    let (pool, source) = pool(8, 1);
+    let together = Arc::new(Barrier::new(8));
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let together = Arc::clone(&together);
+            Call::begin(Arc::clone(&source), move || together.wait().is_leader())
+        })
+        .collect();
+    assert_eq!(calls.into_iter().map(wait).filter(|leads| *leads == Ok(true)).count(), 1);
+    assert_eq!(close(&pool), Left { threads: 0 });
+}
+
+/// Catches: one line for all, in which another core's flood comes first.
+#[test]
+fn a_flood_from_one_source_delays_another_by_the_queue_and_its_turn() {
+    const QUEUE: usize = 4;
+    let (pool, source, gate) = full_pool(QUEUE);
+    let others = [(); 3].map(|()| Arc::new(pool.source()));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let calls_of = |source: &Arc<Source>, name: usize, count: usize| -> Vec<_> {
+        let begin = |_| {
+            let order = Arc::clone(&order);
+            Call::begin(Arc::clone(source), move || order.lock().unwrap().push(name))
+        };
+        (0..count).map(begin).collect()
+    };
+    let flood = calls_of(&source, 0, 1000);
+    let few: Vec<_> = (1..).zip(&others).flat_map(|(name, source)| calls_of(source, name, 2)).collect();
+    gate.open();
+    for call in few.into_iter().chain(flood) {
+        assert_eq!(wait(call), Ok(()));
+    }
+    assert_eq!(order.lock().unwrap()[..8], [1, 2, 3, 0, 1, 2, 3, 0]);
+    assert_eq!(close(&pool), Left { threads: 0 });
+}
+
+/// Catches: a place in line that is kept by somebody who has left.
+#[test]
+fn a_call_that_is_dropped_in_line_leaves_it_at_once() {
+    let (pool, source, gate) = full_pool(1);
+    let witness = Arc::new(());
+    let mut calls: Vec<_> = (0..4)
+        .map(|number| {
+            let inside = Arc::clone(&witness);
+            Call::begin(Arc::clone(&source), move || (number, drop(inside)).0)
+        })
+        .collect();
+    drop(calls.remove(1));
+    assert_eq!((pool.counters().in_line, Arc::strong_count(&witness)), (3, 4), "it left from the middle");
+    gate.open();
+    for (number, call) in [0, 2, 3].into_iter().zip(calls) {
         assert_eq!(wait(call), Ok(number));
     }
-    assert!(pool.submit(Box::new(|| ())).is_ok(), "all room is free again");
+    assert_eq!(source.submit(Box::new(|| ())).unwrap(), None, "all room is free again");
     assert_eq!(close(&pool), Left { threads: 0 });
 }
 
 /// Catches: a job that is run although nobody waits for it any more.
 #[test]
 fn a_call_dropped_before_it_begins_is_not_run() {
-    let (pool, gate) = full_pool(1);
+    let (pool, source, gate) = full_pool(1);
     gate.open();
     until("the queue is empty", || pool.counters().run == 2);
     let gate = Arc::new(Gate::default());
     let at_gate = Arc::clone(&gate);
-    let blocker = Call::begin(Arc::clone(&pool), move || at_gate.pass());
+    let blocker = Call::begin(Arc::clone(&source), move || at_gate.pass());
     until("the thread has it", || pool.counters().queued == 0);
     let witness = Arc::new(());
     let inside = Arc::clone(&witness);
     let ran = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&ran);
-    drop(Call::begin(Arc::clone(&pool), move || {
+    drop(Call::begin(Arc::clone(&source), move || {
         let _inside = inside;
         count.fetch_add(1, Ordering::SeqCst);
     }));
@@ -249,37 +301,30 @@ fn a_call_dropped_before_it_begins_is_not_run() {
 
 #[test]
 fn the_last_waker_is_the_one_that_is_woken() {
-    let (pool, gate) = full_pool(1);
-    let inside = Arc::new(Gate::default());
-    let at_gate = Arc::clone(&inside);
-    let [first, second, last] = [(); 3].map(|()| Bell::new());
-    let mut call = Call::begin(Arc::clone(&pool), move || at_gate.pass());
+    let (pool, source, gate) = full_pool(1);
+    let [first, last] = [(); 2].map(|()| Bell::new());
+    let mut call = Call::begin(Arc::clone(&source), || ());
     assert!(poll(&mut call, &first).is_pending());
-    assert!(poll(&mut call, &second).is_pending()); // in line
+    assert!(poll(&mut call, &last).is_pending());
     gate.open();
-    until("it is called up", || second.rung() == 1);
-    assert!(poll(&mut call, &first).is_pending());
-    assert!(poll(&mut call, &last).is_pending()); // in the queue, or running
-    inside.open();
     until("it is done", || last.rung() == 1);
     assert_eq!(poll(&mut call, &last), Poll::Ready(Ok(())));
-    assert_eq!(second.rung(), 1);
     assert_eq!(first.rung(), 0);
     assert_eq!(close(&pool), Left { threads: 0 });
 }
 
-/// Catches: queued jobs that are run at the end; a line that is not woken; jobs that are forgotten without a word.
+/// Catches: queued jobs that are run at the end; jobs in line that are forgotten without a word.
 #[test]
 fn closing_drops_what_has_not_begun_and_tells_all_who_wait() {
-    let (pool, gate) = full_pool(1);
+    let (pool, source, gate) = full_pool(1);
     gate.open();
     until("the queue is empty", || pool.counters().run == 2);
     let gate = Arc::new(Gate::default());
     let at_gate = Arc::clone(&gate);
-    let runs = Call::begin(Arc::clone(&pool), move || at_gate.pass());
+    let runs = Call::begin(Arc::clone(&source), move || at_gate.pass());
     until("the thread has it", || pool.counters().queued == 0);
-    let mut queued = Call::begin(Arc::clone(&pool), || ());
-    let mut in_line = Call::begin(Arc::clone(&pool), || ());
+    let mut queued = Call::begin(Arc::clone(&source), || ());
+    let mut in_line = Call::begin(Arc::clone(&source), || ());
     let bells = [Bell::new(), Bell::new()];
     assert!(poll(&mut queued, &bells[0]).is_pending());
     assert!(poll(&mut in_line, &bells[1]).is_pending());
@@ -288,7 +333,7 @@ fn closing_drops_what_has_not_begun_and_tells_all_who_wait() {
     assert_eq!(bells.each_ref().map(|bell| bell.rung()), [1, 1]);
     assert_eq!(poll(&mut queued, &bells[0]), Poll::Ready(Err(Closed)));
     assert_eq!(poll(&mut in_line, &bells[1]), Poll::Ready(Err(Closed)));
-    assert_eq!(wait(Call::begin(Arc::clone(&pool), || ())), Err(Closed));
+    assert_eq!(wait(Call::begin(Arc::clone(&source), || ())), Err(Closed));
     gate.open();
     assert_eq!(wait(runs), Ok(()), "what ran to its end still answers");
     assert_eq!(close(&pool), Left { threads: 0 });
@@ -310,17 +355,17 @@ fn closing_survives_what_panics_while_it_is_dropped_or_woken() {
             panic!("woken");
         }
     }
-    let (pool, gate) = full_pool(2);
+    let (pool, source, gate) = full_pool(2);
     gate.open();
     until("the queue is empty", || pool.counters().run == 3);
     let gate = Arc::new(Gate::default());
     let at_gate = Arc::clone(&gate);
-    assert!(pool.submit(Box::new(move || at_gate.pass())).is_ok());
+    assert!(source.submit(Box::new(move || at_gate.pass())).is_ok());
     until("the thread has it", || pool.counters().queued == 0);
     let bomb = Bomb;
-    assert!(pool.submit(Box::new(move || drop(bomb))).is_ok());
-    let mut queued = Call::begin(Arc::clone(&pool), || ());
-    let mut in_line = Call::begin(Arc::clone(&pool), || ());
+    assert!(source.submit(Box::new(move || drop(bomb))).is_ok());
+    let mut queued = Call::begin(Arc::clone(&source), || ());
+    let mut in_line = Call::begin(Arc::clone(&source), || ());
     let mine = Waker::from(Arc::new(Mine));
     assert!(Pin::new(&mut in_line).poll(&mut Context::from_waker(&mine)).is_pending());
     let bell = Bell::new();
@@ -360,6 +405,7 @@ fn every_job_runs_once_however_the_threads_come_and_go() {
     let mut random = Random::new();
     for threads_max in [1, 2, 64] {
         let pool = Pool::with_idle_time(threads_max, 64, Duration::from_micros(20));
+        let source = Arc::new(pool.source());
         let runs: Arc<Vec<AtomicU8>> = Arc::new((0..JOBS).map(|_| AtomicU8::new(0)).collect());
         let mut begun = 0;
         while begun < JOBS {
@@ -368,7 +414,7 @@ fn every_job_runs_once_however_the_threads_come_and_go() {
             let calls: Vec<_> = (begun..begun + batch)
                 .map(|number| {
                     let runs = Arc::clone(&runs);
-                    Call::begin(Arc::clone(&pool), move || {
+                    Call::begin(Arc::clone(&source), move || {
                         runs[number].fetch_add(1, Ordering::Relaxed);
                         number
                     })
@@ -398,6 +444,7 @@ fn closed_at_any_moment_every_job_has_either_run_or_said_that_it_will_not() {
     let mut random = Random::new();
     for round in 0..300 {
         let pool = Pool::with_idle_time([1, 2, 64][round % 3], 16, Duration::from_micros(random.below(50)));
+        let source = Arc::new(pool.source());
         let ran = Arc::new(AtomicUsize::new(0));
         let close_after = random.below(200);
         let (started, begin_closing) = mpsc::channel();
@@ -413,7 +460,7 @@ fn closed_at_any_moment_every_job_has_either_run_or_said_that_it_will_not() {
         let calls: Vec<_> = (0..200)
             .map(|_| {
                 let ran = Arc::clone(&ran);
-                let call = Call::begin(Arc::clone(&pool), move || ran.fetch_add(1, Ordering::SeqCst));
+                let call = Call::begin(Arc::clone(&source), move || ran.fetch_add(1, Ordering::SeqCst));
                 started.send(()).ok();
                 call
             })

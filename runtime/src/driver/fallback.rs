@@ -140,7 +140,6 @@ impl Fallback {
         if self.origin.is_left() {
             return Err(io::Error::other(IN_A_CHILD));
         }
-        self.errands.send_waiting();
         self.collect();
         let park = if self.answered.is_empty() { park } else { Park::No };
         let needless = self.waiting == 0 && matches!(park, Park::No);

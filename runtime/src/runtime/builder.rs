@@ -251,8 +251,9 @@ impl Builder {
         self
     }
 
-    /// How many blocking jobs may wait for a thread, of all cores together; 4096 unless said otherwise. When there are
-    /// more, their tasks wait for room, first come, first served.
+    /// How many blocking jobs may queue for a thread, of all cores together; 4096 unless said otherwise. When there are
+    /// more, each core's stand in a line of its own, and as room comes free the lines take turns: the fewer queue, the
+    /// less a core that floods the pool delays the others.
     ///
     /// # Examples
     ///
@@ -264,7 +265,7 @@ impl Builder {
     ///     let jobs = [1, 2, 3, 4].map(|number| spawn_blocking(move || number * number));
     ///     let mut squares = 0;
     ///     for job in jobs {
-    ///         squares += job.await?;                          // none is refused: those without room waited for it
+    ///         squares += job.await?;                          // none is refused: those without room wait for it
     ///     }
     ///     assert_eq!(squares, 1 + 4 + 9 + 16);
     /// # Ok::<(), std::io::Error>(())

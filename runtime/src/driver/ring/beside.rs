@@ -57,7 +57,6 @@ impl Beside {
     /// Hands over what is answered. Returns how much that was.
     #[cold]
     pub fn hand_over(&mut self, events: &mut impl FnMut(Event)) -> usize {
-        self.errands.send_waiting();
         self.errands.collect(|key, answer| self.answered.push(Event::Last(key, answer)));
         let came = self.answered.len();
         self.answered.drain(..).for_each(events);
