@@ -68,6 +68,12 @@ impl<S> Line<S> {
         Settled { line: self, ticket: None }
     }
 
+    /// Whether an op has the turn whose future is gone.
+    #[inline]
+    pub fn is_left_to_op(&self) -> bool {
+        self.left_to_op.get()
+    }
+
     fn pass_on(&self) {
         self.ended.set(self.ended.get() + 1);
         if self.left_to_op.replace(false) {

@@ -8,21 +8,23 @@
 //! ```
 //!
 //! A dropped lent write has sent nothing. An owned piece in flight is finished, since half of it, with nobody told
-//! which half, would spoil the stream; it has the turn until then, so what is written later comes behind it.
+//! which half, would spoil the stream; it has the turn until then, so what is written later comes behind it. When the
+//! handles are gone too, it is finished as long as the peer goes on taking it.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use runtime::buf::IoBuf;
 use runtime::call::{self, Cheaper};
 use runtime::fd::SharedFd;
-use runtime::op::socket::{SendFlags, SocketRequest};
+use runtime::op::socket::{SendFlags, Shutdown, SocketOption, SocketRequest};
 use runtime::op::{OnDrop, Op, Reply, Request};
 use runtime::submit;
-use runtime::time::Instant;
+use runtime::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
@@ -32,6 +34,11 @@ use crate::readiness::{After, Readiness};
 
 /// So much goes out at once, and so much goes out still when a write is dropped.
 pub(crate) const PIECE_MAX: usize = 256 << 10;
+
+/// So long may a peer take nothing of a piece for which neither a future nor a handle is left.
+///
+/// As long as Linux keeps a connection that its program has closed, and its peer has not (`tcp_fin_timeout`).
+const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// What the sends of one socket share.
 pub(crate) struct Outbound {
@@ -47,7 +54,7 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub fn new(fd: SharedFd) -> Rc<Line<Outbound>> {
+    fn new(fd: SharedFd) -> Rc<Line<Outbound>> {
         Line::new(Outbound {
             fd,
             writable: Readiness::to_send(),
@@ -102,9 +109,58 @@ impl Outbound {
         self.failed.set(failed);
     }
 
+    /// A piece is in flight for which nobody is left: its peer must not keep the descriptor by reading nothing.
+    #[cold]
+    fn hurry(&self) {
+        let os = self.fd.os().ok();
+        let linger = os.and_then(|fd| sockopt::socket_linger(fd).ok()).flatten();
+        // What the program has chosen itself, it has chosen for this, too.
+        let is_chosen = os.is_some_and(|fd| sockopt::tcp_user_timeout(fd).is_ok_and(|millis| millis > 0));
+        // Failing that, the connection has ended already, or its runtime, which cancels the piece.
+        let _ended = match () {
+            () if linger == Some(Duration::ZERO) => call::shutdown(&self.fd, Shutdown::Both),
+            () if is_chosen => Ok(()),
+            () => call::set_option(&self.fd, SocketOption::UserTimeout(STALL_MAX)),
+        };
+    }
+
     /// Ends what is in flight for the handle. Nobody may be waiting.
     pub async fn end(&self) {
         self.writable.end().await;
+    }
+}
+
+/// A handle's share of the sending side.
+#[derive(Clone)]
+pub(crate) struct Sender(Rc<Line<Outbound>>);
+
+impl Sender {
+    pub fn new(fd: SharedFd) -> Sender {
+        Sender(Outbound::new(fd))
+    }
+
+    /// Whether no other handle has one.
+    pub fn is_last(&self) -> bool {
+        // A piece in flight has the turn, and that has the line.
+        Rc::strong_count(&self.0) == 1 + usize::from(self.0.is_left_to_op())
+    }
+}
+
+impl Deref for Sender {
+    type Target = Rc<Line<Outbound>>;
+
+    #[inline]
+    fn deref(&self) -> &Rc<Line<Outbound>> {
+        &self.0
+    }
+}
+
+impl Drop for Sender {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_left_to_op() && self.is_last() {
+            self.0.hurry();
+        }
     }
 }
 

@@ -315,11 +315,7 @@ pub fn listen(fd: &SharedFd, backlog: i32) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// ENOTCONN when there is no connection.
-///
-/// # Panics
-///
-/// Outside a runtime.
+/// ENOTCONN when there is no connection; EBADF for a simulated descriptor outside of its runtime.
 ///
 /// # Examples
 ///
@@ -335,7 +331,7 @@ pub fn listen(fd: &SharedFd, backlog: i32) -> io::Result<()> {
 /// # Ok(()) }
 /// ```
 pub fn shutdown(fd: &SharedFd, how: Shutdown) -> io::Result<()> {
-    socket_now(SocketRequest::Shutdown { fd: fd.borrow(), how }).map(drop)
+    core::call_anywhere(&mut Request::Socket(SocketRequest::Shutdown { fd: fd.borrow(), how })).map(drop)
 }
 
 /// The address of one end: [`ip`](SocketAddress::ip) or [`unix`](SocketAddress::unix), as the socket is.
@@ -369,11 +365,7 @@ pub fn name(fd: &SharedFd, end: End) -> io::Result<SocketAddress> {
 ///
 /// # Errors
 ///
-/// As setsockopt(2) says.
-///
-/// # Panics
-///
-/// Outside a runtime.
+/// As setsockopt(2) says; EBADF for a simulated descriptor outside of its runtime.
 ///
 /// # Examples
 ///
@@ -388,7 +380,7 @@ pub fn name(fd: &SharedFd, end: End) -> io::Result<SocketAddress> {
 /// # Ok(()) }
 /// ```
 pub fn set_option(fd: &SharedFd, option: SocketOption) -> io::Result<()> {
-    socket_now(SocketRequest::SetOption { fd: fd.borrow(), option }).map(drop)
+    core::call_anywhere(&mut Request::Socket(SocketRequest::SetOption { fd: fd.borrow(), option })).map(drop)
 }
 
 /// Receives what is there, without waiting, straight into `buf`. `recv(2)` with `MSG_DONTWAIT`.

@@ -25,13 +25,15 @@ use crate::address::{ToSocketAddrs, on_each};
 use crate::inbound::Inbound;
 use crate::limit;
 use crate::line::Line;
-use crate::outbound::Outbound;
+use crate::outbound::Sender;
 
 /// A TCP connection: [`std::net::TcpStream`], async.
 ///
 /// Reading and writing take `&self`, so one task can read while another writes, through an [`Rc`] or a
 /// [clone](TcpStream::try_clone). Dropping it closes the connection as soon as nothing is in flight: at once, or in the
-/// core's next turn, or when the piece of a dropped [`write_owned`](TcpStream::write_owned) is out.
+/// core's next turn, or when the piece of a dropped [`write_owned`](TcpStream::write_owned) is out. A peer that takes
+/// nothing of that piece for 60 seconds, or for the socket's own `TCP_USER_TIMEOUT`, loses the connection, and at once
+/// if the handle [lingers](TcpStream::set_linger) for no time: nobody keeps a descriptor of ours by not reading.
 ///
 /// # Examples
 ///
@@ -53,7 +55,7 @@ pub struct TcpStream {
     fd: SharedFd,
     // Made when first used, so that a connection costs one allocation until it is.
     inbound: OnceCell<Rc<Line<Inbound>>>,
-    outbound: OnceCell<Rc<Line<Outbound>>>,
+    outbound: OnceCell<Sender>,
 }
 
 impl TcpStream {
@@ -149,8 +151,8 @@ impl TcpStream {
     }
 
     #[inline]
-    fn outbound(&self) -> &Rc<Line<Outbound>> {
-        self.outbound.get_or_init(|| Outbound::new(self.fd.clone()))
+    fn outbound(&self) -> &Sender {
+        self.outbound.get_or_init(|| Sender::new(self.fd.clone()))
     }
 
     /// Takes over a stream of std's, blocking or not. It is made blocking, and so are its clones: the ring waits for a

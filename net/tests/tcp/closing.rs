@@ -99,6 +99,28 @@ fn a_runtime_ends_soon_although_an_accept_and_a_read_are_pending() {
     }
 }
 
+/// Catches: a plain system call that asks for a core first, and panics.
+#[test]
+fn options_can_be_set_outside_of_a_runtime() {
+    for driver in [Driver::Ring, Driver::Fallback, Driver::Simulated] {
+        if !is_here(driver, "setting options outside of a runtime") {
+            continue;
+        }
+        let runtime = builder(driver).build().unwrap();
+        let (stream, _peer) = runtime.block_on(pair());
+        stream.set_nodelay(true).unwrap();
+        drop(runtime);
+        let set = stream.set_nodelay(true);
+        if driver == Driver::Simulated {
+            // Its kernel has gone.
+            assert_eq!(set.unwrap_err().raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
+        } else {
+            set.unwrap();
+            assert!(stream.nodelay().unwrap());
+        }
+    }
+}
+
 /// Catches: a Debug that asks the core which is gone, and panics.
 #[test]
 fn handles_that_outlive_their_runtime_can_be_shown() {

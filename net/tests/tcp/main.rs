@@ -11,5 +11,6 @@ mod nothing_lost;
 mod orphans;
 mod quiet;
 mod settling;
+mod stalled;
 mod support;
 mod turns;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 use rustix::fs::OFlags;
@@ -129,6 +130,16 @@ pub enum SocketOption {
     NoDelay(bool),
     /// `SO_REUSEADDR`: bind an address whose old connections are still fading.
     ReuseAddress(bool),
+    /// `TCP_USER_TIMEOUT`: the connection ends with ETIMEDOUT when the peer has taken nothing of what waits for it for
+    /// so long, in whole milliseconds and 24 days at most. Zero is the system's own bound, and that is none for a peer
+    /// which is there and does not read.
+    UserTimeout(Duration),
+}
+
+/// How `TCP_USER_TIMEOUT` says it: rounded up, so that a short one is one, and no more than the kernel's `int` holds.
+pub(crate) fn millis(timeout: Duration) -> u32 {
+    let most = i32::MAX.unsigned_abs();
+    u32::try_from(timeout.as_nanos().div_ceil(1_000_000)).map_or(most, |millis| millis.min(most))
 }
 
 impl<'a> SocketRequest<'a> {
@@ -208,6 +219,9 @@ impl<'a> SocketRequest<'a> {
             }
             SocketRequest::SetOption { fd, option: SocketOption::ReuseAddress(on) } => {
                 sockopt::set_socket_reuseaddr(fd.os()?, *on).map(none)
+            }
+            SocketRequest::SetOption { fd, option: SocketOption::UserTimeout(timeout) } => {
+                sockopt::set_tcp_user_timeout(fd.os()?, millis(*timeout)).map(none)
             }
         }
     }

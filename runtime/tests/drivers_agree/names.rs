@@ -1,15 +1,16 @@
 //! What never waits: making sockets, naming them, setting them up and shutting them down.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use runtime::fd::SharedFd;
-use runtime::op::socket::{Accept, End, SocketOption};
-use runtime::{call, submit};
-use rustix::net::{AddressFamily, Shutdown, SocketType, ipproto};
+use runtime::op::socket::{Accept, End, Send, SocketOption};
+use runtime::{call, spawn, submit, yield_now};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketType, ipproto};
 
 use crate::row;
 use crate::scene::{
-    LOOPBACK, Scene, at_once_on_every_kind, bound, connect, listener, local, pair, recv_to_end, send, tcp,
+    LOOPBACK, Scene, at_once_on_every_kind, bound, connect, count, listener, local, pair, recv, recv_to_end, send, tcp,
 };
 use crate::shown::Shown;
 use crate::table::Row;
@@ -27,7 +28,8 @@ pub fn rows() -> Vec<Row> {
             an_address_is_free_again_when_its_socket_is_closed, binds_unix_sockets_to_names, a_name_of_a_unix_socket_is_a_file),
         row!("call::listen": listens_on_every_kind_of_descriptor, one_listener_an_address, any_backlog_will_do),
         row!("call::name": names_both_ends_of_every_kind_of_descriptor, both_ends_know_each_other),
-        row!("call::set_option": sets_every_option_on_every_kind_of_descriptor, a_listeners_address_can_be_taken_over),
+        row!("call::set_option": sets_every_option_on_every_kind_of_descriptor, a_listeners_address_can_be_taken_over,
+            a_peer_that_takes_nothing_loses_the_connection),
         row!("call::shutdown": a_unix_stream_ends_for_both_sides, shuts_every_kind_of_descriptor_down, ends_one_direction_or_both,
             a_listener_that_was_shut_down_takes_nobody),
     ]
@@ -150,9 +152,33 @@ async fn both_ends_know_each_other(scene: Scene) {
 
 async fn sets_every_option_on_every_kind_of_descriptor(scene: Scene) {
     for on in [true, false] {
-        for option in [SocketOption::NoDelay(on), SocketOption::ReuseAddress(on)] {
+        let timeout = SocketOption::UserTimeout(if on { Duration::MAX } else { Duration::ZERO });
+        for option in [SocketOption::NoDelay(on), SocketOption::ReuseAddress(on), timeout] {
             at_once_on_every_kind(&scene, &format!("{option:?}"), |fd| call::set_option(fd, option)).await;
         }
+    }
+}
+
+/// The option comes when the sender waits already, or before; and a peer that takes something has its time again.
+async fn a_peer_that_takes_nothing_loses_the_connection(scene: Scene) {
+    let timeout = SocketOption::UserTimeout(Duration::from_millis(300));
+    for is_early in [true, false] {
+        let (client, server) = pair().await;
+        if is_early {
+            call::set_option(&client, timeout).expect("TCP knows it");
+        }
+        let buf = vec![7; 64 << 20];
+        let sending = spawn(submit(Send { fd: client.clone(), buf, flags: SendFlags::empty(), whole: true }));
+        yield_now().await;
+        if !is_early {
+            call::set_option(&client, timeout).expect("TCP knows it");
+        }
+        let sent = sending.await.expect("no panic");
+        scene.tell("all is sent", &format!("{}", sent.is_ok_and(|(count, _)| count == 64 << 20)));
+        // ETIMEDOUT, or EPIPE where a send that had sent a part has swallowed it: tcp(7) leaves open who is told.
+        scene.tell("sending on fails", &format!("{}", submit(send(&client, b"more")).await.is_err()));
+        let received = count(submit(recv(&server, 1, RecvFlags::empty())).await);
+        scene.tell("what came before is read", &received);
     }
 }
 

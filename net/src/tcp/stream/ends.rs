@@ -12,7 +12,7 @@ use rustix::net::sockopt;
 use super::TcpStream;
 use crate::inbound::Inbound;
 use crate::line::Line;
-use crate::outbound::Outbound;
+use crate::outbound::Sender;
 use crate::tcp::detached::{DetachedTcpStream, into_fd, into_owned};
 
 impl TcpStream {
@@ -181,7 +181,7 @@ impl TcpStream {
         let mut ended = Ended { fd, inbound: inbound.into_inner(), outbound: outbound.into_inner(), linger: None };
         if let Some(outbound) = &ended.outbound {
             outbound.settled().await;
-            if Rc::strong_count(outbound) == 1 {
+            if outbound.is_last() {
                 outbound.end().await;
                 if outbound.lingers.get() {
                     ended.linger = ended.fd.os().ok().and_then(|fd| sockopt::socket_linger(fd).ok()).flatten();
@@ -243,7 +243,7 @@ impl fmt::Debug for Remains {
 struct Ended {
     fd: SharedFd,
     inbound: Option<Rc<Line<Inbound>>>,
-    outbound: Option<Rc<Line<Outbound>>>,
+    outbound: Option<Sender>,
     /// What is set, and is unset by dropping `outbound`, so that dropping this does not block.
     linger: Option<Duration>,
 }
@@ -264,7 +264,7 @@ impl Ended {
 }
 
 impl Remains {
-    fn of(inbound: Option<Rc<Line<Inbound>>>, outbound: Option<Rc<Line<Outbound>>>) -> Remains {
+    fn of(inbound: Option<Rc<Line<Inbound>>>, outbound: Option<Sender>) -> Remains {
         Remains {
             unread: inbound.as_ref().map(|inbound| inbound.take_all_parked()).unwrap_or_default(),
             read_error: inbound.and_then(|inbound| inbound.take_failed()),

@@ -102,7 +102,8 @@ impl TcpStream {
     /// Once it is in flight, what was to go out goes out, at most 256 KiB of it, before anything that is written later;
     /// a write that still waits for its turn behind others has written nothing. If it fails, the next write,
     /// [`flush`](TcpStream::flush), [`shutdown`](TcpStream::shutdown) or [`close`](TcpStream::close) returns the error.
-    /// The buffer is gone.
+    /// The buffer is gone. Those four wait for a peer as long as it takes. To give one up, bound them by a
+    /// [`timeout`](runtime::time::timeout) and drop the handle, which [waits for no more than a minute](TcpStream).
     ///
     /// # io_uring
     ///

@@ -67,6 +67,8 @@ struct Socket {
     /// Its address was asked for, and stays its own when a connection breaks.
     is_bound: bool,
     reuses_address: bool,
+    /// `TCP_USER_TIMEOUT`, or zero.
+    user_timeout_ns: u64,
     is_outside: bool,
     /// What the next call answers, once.
     error: Option<Errno>,
@@ -110,6 +112,10 @@ enum Happening {
         to: SocketId,
         why: Errno,
     },
+    /// It may be that a peer has taken nothing for as long as the socket's user says.
+    UserTimeout {
+        of: SocketId,
+    },
 }
 
 impl Network {
@@ -138,6 +144,7 @@ impl Network {
             peer_name: None,
             is_bound: false,
             reuses_address: false,
+            user_timeout_ns: 0,
             is_outside,
             error: None,
             has_news: false,
@@ -154,6 +161,15 @@ impl Network {
 
     fn get(&mut self, id: SocketId) -> Result<&mut Socket, Errno> {
         self.sockets.get_mut(&id).ok_or(Errno::IO)
+    }
+
+    /// Whether it knows TCP's options, and what it answers otherwise.
+    pub fn check_is_tcp(&self, id: SocketId) -> Result<(), Errno> {
+        match () {
+            () if self.is_unix(id) => Err(Errno::OPNOTSUPP),
+            () if self.is_of_datagrams(id) => Err(Errno::NOPROTOOPT),
+            () => Ok(()),
+        }
     }
 
     pub fn allow_reuse(&mut self, id: SocketId, reuses: bool) -> Result<(), Errno> {

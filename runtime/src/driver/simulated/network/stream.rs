@@ -24,6 +24,10 @@ pub(super) struct Stream {
     pub outgoing: VecDeque<u8>,
     /// An end follows what is outgoing.
     pub end_outgoing: bool,
+    /// When the peer last took something, or what it has not taken was sent.
+    pub progressed_ns: u64,
+    /// A look at whether that was too long ago is on the agenda.
+    pub is_watched: bool,
     /// A delivery of what is outgoing is on the agenda.
     pub is_delivering: bool,
     pub no_more_reads: bool,
@@ -111,9 +115,61 @@ impl Network {
         if count == 0 && !buf.is_empty() {
             return Err(Errno::AGAIN);
         }
+        if stream.outgoing.is_empty() {
+            stream.progressed_ns = now_ns;
+        }
         stream.outgoing.extend(&buf[..count]);
         self.dispatch(id, now_ns);
+        self.watch(id, now_ns);
         Ok(count)
+    }
+
+    /// The connection is to end when the peer takes nothing for so long. Zero: it may.
+    pub fn set_user_timeout(&mut self, id: SocketId, timeout_ns: u64, now_ns: u64) -> Result<(), Errno> {
+        self.get(id)?.user_timeout_ns = timeout_ns;
+        self.watch(id, now_ns);
+        Ok(())
+    }
+
+    /// Looks again when the peer has had its time, if there is something that it does not take.
+    fn watch(&mut self, id: SocketId, now_ns: u64) {
+        if !self.is_stalled(id) {
+            return;
+        }
+        let Some(Socket { state: State::Stream(stream), user_timeout_ns, .. }) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        if *user_timeout_ns > 0 && !std::mem::replace(&mut stream.is_watched, true) {
+            let due_ns = stream.progressed_ns + *user_timeout_ns;
+            self.happen(due_ns.max(now_ns), Happening::UserTimeout { of: id });
+        }
+    }
+
+    /// Whether bytes are on their way, or no more can go: the peer has room for no more.
+    fn is_stalled(&self, id: SocketId) -> bool {
+        match self.sockets.get(&id) {
+            Some(Socket { state: State::Stream(stream), .. }) => {
+                stream.other.is_some() && (!stream.outgoing.is_empty() || self.room(id) == 0)
+            }
+            _ => false,
+        }
+    }
+
+    /// The time of a peer that takes nothing may be over.
+    pub(super) fn end_stalled(&mut self, id: SocketId, now_ns: u64) {
+        let Some(Socket { state: State::Stream(stream), user_timeout_ns, .. }) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        stream.is_watched = false;
+        let is_over = *user_timeout_ns > 0 && stream.progressed_ns + *user_timeout_ns <= now_ns;
+        let other = stream.other;
+        if !is_over || !self.is_stalled(id) {
+            return self.watch(id, now_ns);
+        }
+        self.arrive_reset(id, Errno::TIMEDOUT);
+        if let Some(other) = other {
+            self.send_reset(other, now_ns);
+        }
     }
 
     pub fn shutdown(&mut self, id: SocketId, how: Shutdown, now_ns: u64) -> Result<(), Errno> {
@@ -292,6 +348,9 @@ impl Network {
 
     /// The other end has read: there is room again, and what had to wait at the sender's goes on.
     fn make_room(&mut self, sender: SocketId, now_ns: u64) {
+        if let Some(Socket { state: State::Stream(stream), .. }) = self.sockets.get_mut(&sender) {
+            stream.progressed_ns = now_ns;
+        }
         self.touched.insert(sender);
         self.dispatch(sender, now_ns);
     }

@@ -1,7 +1,7 @@
 //! What travels: SYNs, pieces of streams, resets. Delays and the size of the pieces are the seed's.
 //!
 //! A wire that is cut loses what travels, and TCP tries again: after 200 ms, then after twice as long each time, two
-//! minutes at most. A connection gives up after 15 tries, a connect after 6.
+//! minutes at most. A connection gives up after 15 tries, or when its user's time for it is over, a connect after 6.
 
 use std::net::SocketAddr;
 
@@ -32,6 +32,7 @@ impl Network {
                 Happening::Delivery { from, tries } => self.deliver(from, tries, now_ns),
                 Happening::Datagram => self.arrive_datagram(),
                 Happening::Reset { to, why } => self.arrive_reset(to, why),
+                Happening::UserTimeout { of } => self.end_stalled(of, now_ns),
             }
         }
     }
@@ -88,16 +89,17 @@ impl Network {
     }
 
     fn establish(&mut self, client: SocketId, listener: SocketId, local: SocketAddr, to: SocketAddr) {
-        let Some(Socket { family, is_outside, reuses_address, .. }) = self.sockets.get(&listener) else { return };
+        let Some(listening) = self.sockets.get(&listener) else { return };
         let accepted = Socket {
-            family: *family,
+            family: listening.family,
             local: Some(to),
             peer: Some(local),
             name: None,
             peer_name: None,
             is_bound: false,
-            reuses_address: *reuses_address,
-            is_outside: *is_outside,
+            reuses_address: listening.reuses_address,
+            user_timeout_ns: listening.user_timeout_ns,
+            is_outside: listening.is_outside,
             error: None,
             has_news: false,
             state: State::Stream(Stream { other: Some(client), ..Stream::default() }),

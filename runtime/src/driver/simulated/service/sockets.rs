@@ -10,7 +10,7 @@ use super::super::world::Kernel;
 use super::{Attempt, Given, Served};
 use crate::fd::FdRef;
 use crate::op::address::{self, SocketAddress};
-use crate::op::socket::{SocketOption, SocketRequest};
+use crate::op::socket::{SocketOption, SocketRequest, millis};
 
 impl Kernel {
     pub(super) fn serve_socket(&mut self, request: &mut SocketRequest<'_>, attempt: &mut Attempt) -> Served {
@@ -76,11 +76,14 @@ impl Kernel {
             SocketRequest::Name { end, address, .. } => {
                 Served::nothing(self.network.name(socket, *end).map(|name| **address = name))
             }
-            SocketRequest::SetOption { option: SocketOption::NoDelay(_), .. } => Served::nothing(match () {
-                () if self.network.is_unix(socket) => Err(Errno::OPNOTSUPP),
-                () if self.network.is_of_datagrams(socket) => Err(Errno::NOPROTOOPT),
-                () => Ok(()),
-            }),
+            SocketRequest::SetOption { option: SocketOption::NoDelay(_), .. } => {
+                Served::nothing(self.network.check_is_tcp(socket))
+            }
+            SocketRequest::SetOption { option: SocketOption::UserTimeout(timeout), .. } => {
+                let timeout_ns = u64::from(millis(*timeout)) * 1_000_000;
+                let checked = self.network.check_is_tcp(socket);
+                Served::nothing(checked.and_then(|()| self.network.set_user_timeout(socket, timeout_ns, now_ns)))
+            }
             SocketRequest::SetOption { option: SocketOption::ReuseAddress(reuses), .. } => {
                 Served::nothing(self.network.allow_reuse(socket, *reuses))
             }
