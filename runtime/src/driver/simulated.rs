@@ -159,13 +159,13 @@ impl Simulated {
     }
 
     pub fn start(&mut self, mut lent: Lent) {
-        let kind = lent.with(|request| Kind::of(request));
         let id = self.flights_started;
         self.flights_started += 1;
         self.counters.submitted += 1;
         self.names.insert(lent.key(), id);
         let shared = self.shared.clone();
         let mut kernel = shared.lock();
+        let kind = lent.with(|request| kernel.kind(request));
         kernel.set_busy(self.core);
         kernel.tick();
         kernel.unanswered += 1;

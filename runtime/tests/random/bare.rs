@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, SeekFrom};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -16,14 +16,14 @@ use runtime::op::{Nop, Op, Reply, Request, StreamOp};
 use runtime::simulated::Peer;
 use runtime::{Replies, Step, call, replies, submit};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::ReadWriteFlags;
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketType};
 
 use crate::dice::{byte, bytes};
 use crate::fates::{live, pause};
 use crate::incoming::Incoming;
 use crate::ops;
-use crate::script::{BURST, Fate, Raw, RawFate, RawOp};
+use crate::script::{BURST, Fate, Raw, RawFate, RawOp, SECTOR};
 use crate::stage::Stage;
 use crate::verdict::Verdict;
 use crate::watched::Watched;
@@ -33,6 +33,8 @@ pub struct Bare {
     stage: Rc<Stage>,
     path: String,
     file: Option<SharedFd>,
+    /// The same file, open for direct I/O.
+    direct: Option<SharedFd>,
     listener: Option<(SharedFd, SocketAddr)>,
     stream: Option<Stream>,
     /// Where one listens outside.
@@ -62,7 +64,7 @@ struct Traffic {
     is_given_up: Cell<bool>,
 }
 
-const FILE_LEN: u64 = 4_000;
+const FILE_LEN: u64 = 8 * SECTOR;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -92,7 +94,8 @@ impl Bare {
         stage.world.write_file(&path, &vec![0; usize::try_from(FILE_LEN).expect("small")]).ok()?;
         let outside = SocketAddr::from(([10, 0, 0, 9], u16::try_from(1_000 + stage.name()).expect("few names")));
         let outer = stage.world.listen(outside).ok()?;
-        let file = submit(open(&path)).await.ok().map(SharedFd::new);
+        let file = submit(open(&path, OFlags::empty())).await.ok().map(SharedFd::new);
+        let direct = submit(open(&path, OFlags::DIRECT)).await.ok().map(SharedFd::new);
         let listener = socket().and_then(|fd| {
             again(|| call::bind(&fd, LOOPBACK))?;
             again(|| call::listen(&fd, 4))?;
@@ -105,13 +108,13 @@ impl Bare {
         {
             stream = outer.accept().map(|peer| Stream::new(&stage, fd, peer));
         }
-        Some(Bare { stage, path, file, listener, stream, outside })
+        Some(Bare { stage, path, file, direct, listener, stream, outside })
     }
 
     async fn step(&self, Raw { what, fate }: Raw) {
         match what {
             RawOp::Nop => self.one(what, fate, Nop, |_, _| {}).await,
-            RawOp::Open => self.one(what, fate, open(&self.path), |_, _| {}).await,
+            RawOp::Open => self.one(what, fate, open(&self.path, OFlags::empty()), |_, _| {}).await,
             RawOp::Stat => {
                 let stat = Stat::path(Base::Current, c_path(self.path.as_ref()).expect("no NUL"), true);
                 self.one(what, fate, stat, |_, _| {}).await;
@@ -163,12 +166,14 @@ impl Bare {
     }
 
     async fn on_file(&self, what: RawOp, fate: RawFate) {
-        let Some(fd) = self.file.clone() else { return };
-        let at = self.stage.name() * 37 % (FILE_LEN - 600);
+        let name = self.stage.name();
+        let is_direct = name.is_multiple_of(3);
+        let Some(fd) = (if is_direct { &self.direct } else { &self.file }).clone() else { return };
+        let (at, len) = if is_direct { (name / 3 % 7 * SECTOR, 1_024) } else { (name * 37 % (FILE_LEN - 600), 600) };
         match what {
             RawOp::Read => {
                 let stage = self.stage.clone();
-                let read = Read { fd, buf: self.stage.watch.buffer(vec![1; 500]), position: Position::At(at) };
+                let read = Read { fd, buf: self.stage.watch.buffer(vec![1; len]), position: Position::At(at) };
                 self.one(what, fate, read, move |read, reply| {
                     let Ok(Reply::Count(count)) = reply else { return };
                     let mut read = runtime::buf::IoBuf::bytes(&read.buf)[..*count].iter().zip(at..);
@@ -178,17 +183,17 @@ impl Bare {
                 .await;
             }
             RawOp::Write => {
-                let buf = self.stage.watch.buffer(bytes(0, at, 600));
+                let buf = self.stage.watch.buffer(bytes(0, at, len));
                 self.one(what, fate, Write { fd, buf, position: Position::At(at) }, |_, _| {}).await;
             }
             RawOp::WriteNow => {
-                let write = WriteNow(Write { fd, buf: bytes(0, at, 600), position: Position::At(at) });
+                let write = WriteNow(Write { fd, buf: bytes(0, at, len), position: Position::At(at) });
                 self.one(what, fate, write, |_, _| {}).await;
             }
             RawOp::Truncate => self.one(what, fate, Truncate { fd, len: FILE_LEN }, |_, _| {}).await,
             RawOp::Fsync => self.one(what, fate, Fsync { fd, data_only: at.is_multiple_of(2) }, |_, _| {}).await,
             _close => {
-                if let Ok(fd) = submit(open(&self.path)).await {
+                if let Ok(fd) = submit(open(&self.path, OFlags::empty())).await {
                     self.one(what, fate, Close::new(fd), |_, _| {}).await;
                 }
             }
@@ -308,7 +313,23 @@ impl Bare {
         if let Some(file) = &self.file {
             let _refused = call::stat_now(file);
             let _refused = call::try_read(file, &mut [0; 64], Position::At(3));
+            self.seeks(file);
         }
+        if let Some(file) = &self.direct {
+            let _refused = call::try_read(file, &mut [0; 512], Position::At(512));
+        }
+    }
+
+    /// Nobody else moves this cursor.
+    fn seeks(&self, file: &SharedFd) {
+        let power_cuts = self.stage.world.power_cuts();
+        let sought = [SeekFrom::Start(7), SeekFrom::Current(-8), SeekFrom::Current(3), SeekFrom::End(0)]
+            .map(|to| call::seek(file, to).map_err(|error| error.raw_os_error()));
+        let refused = Err(Some(Errno::INVAL.raw_os_error()));
+        let is_dead = power_cuts > 0 || self.stage.world.power_cuts() > power_cuts;
+        self.stage.verdict.blame_unless(is_dead || sought == [Ok(7), refused, Ok(10), Ok(FILE_LEN)], || {
+            format!("raw seeks say {sought:?}")
+        });
     }
 }
 
@@ -332,8 +353,8 @@ impl Op for WriteNow {
     }
 }
 
-fn open(path: &str) -> Open {
-    let how = OpenHow::new(OFlags::RDWR, Mode::empty(), ResolveFlags::empty());
+fn open(path: &str, flags: OFlags) -> Open {
+    let how = OpenHow::new(OFlags::RDWR | flags, Mode::empty(), ResolveFlags::empty());
     Open { base: Base::Current, path: c_path(path.as_ref()).expect("no NUL"), how }
 }
 

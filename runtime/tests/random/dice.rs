@@ -64,3 +64,8 @@ pub fn byte(name: u64, offset: u64) -> u8 {
 pub fn bytes(name: u64, offset: u64, len: usize) -> Vec<u8> {
     (offset..).take(len).map(|offset| byte(name, offset)).collect()
 }
+
+/// A length, where offsets are reckoned.
+pub fn count(len: usize) -> u64 {
+    u64::try_from(len).expect("usize has 64 bits at most")
+}

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::dice::byte;
+use crate::dice::{byte, count};
 use crate::verdict::Verdict;
 
 /// The bytes of one name, as they are taken.
@@ -57,8 +57,4 @@ impl Incoming {
     pub fn describe(&self) -> String {
         format!("{} were read, the end was told at {:?}", self.taken.get(), self.ended_at.get())
     }
-}
-
-fn count(len: usize) -> u64 {
-    u64::try_from(len).expect("usize has 64 bits at most")
 }

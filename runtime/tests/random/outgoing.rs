@@ -55,6 +55,8 @@ pub enum Kind {
     Copied,
     /// It writes nothing, and waits for what was dropped.
     Flush,
+    /// It writes nothing and hears of no error, but takes its turn.
+    Seek,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +91,11 @@ impl Outgoing {
     /// To be called at the first poll.
     pub fn begin(self: &Rc<Outgoing>, name: u64, len: usize, kind: Kind) -> Begun {
         let mut entries = self.entries.borrow_mut();
-        let is_proof = kind != Kind::Flush || entries.iter().all(|entry| entry.outcome != Outcome::Live);
+        let is_proof = match kind {
+            Kind::Flush => entries.iter().all(|entry| entry.outcome != Outcome::Live),
+            Kind::Seek => false,
+            _ => true,
+        };
         let goes_on = matches!(kind, Kind::Given | Kind::GivenParts) && !self.is_limited.get();
         let is_sure = goes_on && is_free(&entries);
         entries.push(Entry { name, len, kind, is_sure, is_proof, outcome: Outcome::Live, over_at: 0 });
@@ -153,7 +159,7 @@ fn is_free(entries: &[Entry]) -> bool {
 fn amounts(entries: &[Entry], index: usize, ending: Ending) -> RangeInclusive<usize> {
     let entry = &entries[index];
     let most = match entry.kind {
-        Kind::Lent | Kind::Flush => 0,
+        Kind::Lent | Kind::Flush | Kind::Seek => 0,
         Kind::LentParts | Kind::Given | Kind::GivenParts | Kind::Copied => entry.len,
     };
     let has_parts = matches!(entry.kind, Kind::LentParts | Kind::GivenParts);

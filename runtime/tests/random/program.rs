@@ -14,7 +14,7 @@ use crate::script::{Conversation, End, Fate, Script};
 use crate::stage::Stage;
 use crate::talk::{Line, outside, serve};
 use crate::verdict::{Meaning, meaning};
-use crate::{bare, desk, errands, flows, parcels, strangers};
+use crate::{bare, book, desk, errands, flows, parcels, strangers};
 
 /// How a program's run went.
 pub struct Run {
@@ -87,14 +87,14 @@ async fn begin(stage: &Rc<Stage>, script: Script) {
     for (index, (fate, conversation)) in script.visits.into_iter().enumerate() {
         stage.spawn("a visit", visit(stage.clone(), index, fate, conversation));
     }
-    for steps in script.scribes {
-        stage.spawn_mortal("a scribe", desk::scribe(stage.clone(), steps));
+    for scribe in script.scribes {
+        stage.spawn_mortal("a scribe", desk::scribe(stage.clone(), scribe));
     }
-    if !script.loggers.is_empty() {
-        stage.spawn("the loggers", desk::loggers(stage.clone(), script.loggers));
+    if !script.journal.loggers.is_empty() {
+        stage.spawn("the loggers", desk::loggers(stage.clone(), script.journal));
     }
-    if !script.readers.is_empty() {
-        stage.spawn("the readers", desk::readers(stage.clone(), script.readers));
+    if !script.book.readers.is_empty() {
+        stage.spawn("the readers", book::read_together(stage.clone(), script.book));
     }
     for steps in script.raw {
         stage.spawn_mortal("raw ops", bare::run(stage.clone(), steps));

@@ -5,6 +5,10 @@ use rustix::net::RecvFlags;
 
 use crate::dice::Dice;
 
+mod files;
+
+pub use files::{Book, Journal, Leaf, Log, SECTOR, SHEET_LEN, Scribble, Scribe, Span};
+
 /// A program, and the day that the kernel has.
 #[derive(Debug)]
 pub struct Script {
@@ -18,11 +22,9 @@ pub struct Script {
     /// How the accepts of each acceptor end.
     pub acceptors: Vec<Vec<Fate>>,
     /// Each has a file of its own, which it writes all over.
-    pub scribes: Vec<Vec<Scribble>>,
-    /// They write one log at its end.
-    pub loggers: Vec<Vec<Log>>,
-    /// They read one book at its cursor.
-    pub readers: Vec<Vec<Receive>>,
+    pub scribes: Vec<Scribe>,
+    pub journal: Journal,
+    pub book: Book,
     /// They use ops without a handle.
     pub raw: Vec<Vec<Raw>>,
     /// What runs through pipes and unix sockets, from one task to another.
@@ -125,42 +127,6 @@ pub enum Writing {
     AllLent,
     AllOwned,
     Flush,
-}
-
-/// What is done to a log.
-#[derive(Debug, Clone, Copy)]
-pub enum Log {
-    Write { is_owned: bool, len: usize, fate: Fate },
-    Sync { fate: Fate },
-}
-
-/// What is done to a file, anywhere in it.
-#[derive(Debug, Clone, Copy)]
-pub enum Scribble {
-    Write {
-        how: Writing,
-        at: u64,
-        len: usize,
-        fate: Fate,
-    },
-    Read {
-        how: Reading,
-        at: u64,
-        len: usize,
-        fate: Fate,
-    },
-    Sync {
-        data_only: bool,
-        fate: Fate,
-    },
-    /// To the length that it has.
-    SetLen {
-        fate: Fate,
-    },
-    Reopen {
-        closes: bool,
-    },
-    Metadata,
 }
 
 /// An op without a handle.
@@ -313,9 +279,6 @@ pub struct Parcel {
     pub end: ChildEnd,
 }
 
-/// How long a scribe's file is.
-pub const SHEET_LEN: usize = 1_500;
-
 impl Script {
     pub fn draw(seed: u64) -> Script {
         let mut dice = Dice::new(seed);
@@ -326,9 +289,9 @@ impl Script {
             visitors: dice.some(0, 3, conversation),
             visits: dice.some(0, 2, |dice| (fate(dice), conversation(dice))),
             acceptors: dice.some(1, 2, |dice| dice.some(0, 5, fate)),
-            scribes: dice.some(0, 2, |dice| dice.some(1, 14, scribble)),
-            loggers: dice.some(0, 2, |dice| dice.some(1, 8, log)),
-            readers: dice.some(0, 2, |dice| dice.some(1, 8, receive)),
+            scribes: dice.some(0, 2, files::scribe),
+            journal: files::journal(dice),
+            book: files::book(dice),
             raw: dice.some(1, 2, |dice| dice.some(1, 14, raw)),
             flows: dice.some(0, 2, flow),
             errands: dice.some(0, 2, |dice| dice.some(1, 5, errand)),
@@ -419,32 +382,6 @@ fn send(dice: &mut Dice) -> Send {
         _ => Writing::Owned,
     };
     Send { how, len: dice.len(), fate: fate(dice) }
-}
-
-fn log(dice: &mut Dice) -> Log {
-    match dice.below(5) {
-        0 => Log::Sync { fate: fate(dice) },
-        owned => Log::Write { is_owned: owned > 2, len: dice.len().min(3_000), fate: fate(dice) },
-    }
-}
-
-fn scribble(dice: &mut Dice) -> Scribble {
-    let at = dice.below(1_400);
-    let len = usize::try_from(dice.between(1, 1_500 - at)).expect("small");
-    match dice.below(12) {
-        0 => Scribble::Reopen { closes: dice.one_in(2) },
-        1 if dice.one_in(2) => Scribble::SetLen { fate: fate(dice) },
-        1 => Scribble::Metadata,
-        2 | 3 => Scribble::Sync { data_only: dice.one_in(2), fate: fate(dice) },
-        4..=6 => {
-            let how = [Reading::Lent, Reading::Owned, Reading::ExactLent, Reading::ExactOwned];
-            Scribble::Read { how: how[usize::try_from(dice.below(4)).expect("small")], at, len, fate: fate(dice) }
-        }
-        _ => {
-            let how = [Writing::Lent, Writing::Owned, Writing::AllLent, Writing::AllOwned];
-            Scribble::Write { how: how[usize::try_from(dice.below(4)).expect("small")], at, len, fate: fate(dice) }
-        }
-    }
 }
 
 fn raw(dice: &mut Dice) -> Raw {

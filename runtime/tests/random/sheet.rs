@@ -4,7 +4,7 @@
 //! A write that was dropped is on its way, or over, or was never begun: its bytes may be there or not. The next write
 //! or sync of the same handle waits for it, so after that it is known, unless that tells of an error.
 
-use crate::dice::byte;
+use crate::dice::{byte, count};
 use crate::script::SHEET_LEN;
 
 /// The few values that a byte may have.
@@ -231,8 +231,4 @@ fn places(at: u64, len: usize) -> impl Iterator<Item = (u64, usize)> {
 
 fn index(at: u64) -> usize {
     usize::try_from(at).expect("small")
-}
-
-fn count(len: usize) -> u64 {
-    u64::try_from(len).expect("small")
 }

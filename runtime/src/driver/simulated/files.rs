@@ -97,10 +97,15 @@ impl OpenFile {
         self.flags.contains(OFlags::TMPFILE)
     }
 
+    /// Whether no cache stands between it and the disk.
+    pub fn is_direct(&self) -> bool {
+        self.flags.contains(OFlags::DIRECT)
+    }
+
     /// How many of the `asked` bytes are transferred where `len` can be. Direct I/O moves whole sectors, and refuses
     /// what is not made of them.
     pub fn whole_sectors(&self, offset: u64, asked: usize, len: usize) -> Result<usize, Errno> {
-        if !self.flags.contains(OFlags::DIRECT) {
+        if !self.is_direct() {
             return Ok(len);
         }
         let is_whole = asked.is_multiple_of(SECTOR) && offset.is_multiple_of(SECTOR as u64);

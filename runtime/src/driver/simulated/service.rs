@@ -77,7 +77,7 @@ impl Kernel {
     /// Does what is asked, if it can be done now.
     pub fn serve(&mut self, request: &mut Request<'_>, attempt: &mut Attempt) -> Served {
         self.ledger.step();
-        let kind = Kind::of(request);
+        let kind = self.kind(request);
         if self.ledger.strikes(Fault::PowerCut, kind) {
             self.power_cut();
         }
@@ -86,7 +86,7 @@ impl Kernel {
         }
         match request {
             Request::Nop => Served::count(Ok(0)),
-            Request::File(request) => self.serve_file(request, attempt),
+            Request::File(request) => self.serve_file(request, kind, attempt),
             Request::Path(request) => self.serve_path(request),
             Request::Socket(request) => self.serve_socket(request, attempt),
             Request::Datagram(request) => self.serve_datagram(request, attempt),
@@ -94,10 +94,23 @@ impl Kernel {
         }
     }
 
-    fn serve_file(&mut self, request: &mut FileRequest<'_>, attempt: &mut Attempt) -> Served {
+    /// What kind of request it is, which its descriptor may have a say in.
+    pub fn kind(&mut self, request: &Request<'_>) -> Kind {
+        let kind = Kind::of(request);
+        let Request::File(FileRequest::Read { fd, .. } | FileRequest::Write { fd, .. }) = request else { return kind };
+        match self.descriptors.get(*fd) {
+            Ok(Object::File(file)) if file.is_direct() => kind.direct(),
+            _ => kind,
+        }
+    }
+
+    fn serve_file(&mut self, request: &mut FileRequest<'_>, kind: Kind, attempt: &mut Attempt) -> Served {
         match request {
             FileRequest::Read { fd, buf, position, flags } => match self.descriptors.get(*fd) {
-                Ok(Object::File(_)) => Served::count(self.read_file(*fd, buf, *position)),
+                Ok(Object::File(_)) => {
+                    let position = self.position(*fd, *position, kind, attempt);
+                    Served::count(self.read_file(*fd, buf, position, kind))
+                }
                 Ok(Object::Pipe(pipe, end)) if *position == Position::Cursor => {
                     let pipe = (*pipe, *end);
                     self.read_pipe(pipe, buf, *flags, attempt)
@@ -113,7 +126,10 @@ impl Kernel {
                 Err(error) => error.into(),
             },
             FileRequest::Write { fd, buf, position, flags } => match self.descriptors.get(*fd) {
-                Ok(Object::File(_)) => Served::count(self.write_file(*fd, buf, *position, *flags)),
+                Ok(Object::File(_)) => {
+                    let position = self.position(*fd, *position, kind, attempt);
+                    Served::count(self.write_file(*fd, buf, position, *flags, kind))
+                }
                 Ok(Object::Pipe(pipe, end)) if *position == Position::Cursor => {
                     let pipe = (*pipe, *end);
                     self.write_pipe(pipe, buf, *flags, attempt)
@@ -146,8 +162,20 @@ impl Kernel {
         }
     }
 
-    fn read_file(&mut self, fd: FdRef<'_>, buf: &mut [u8], position: Position) -> Result<usize, Errno> {
-        let len = self.shortened(Kind::Read, buf.len());
+    /// Where it goes. Direct I/O at the cursor that a disk answers late leaves the cursor where it was.
+    fn position(&mut self, fd: FdRef<'_>, asked: Position, kind: Kind, attempt: &Attempt) -> Position {
+        match self.descriptors.get(fd) {
+            Ok(Object::File(file))
+                if asked == Position::Cursor && kind.is_direct() && attempt.may_wait && self.schedule.coin() =>
+            {
+                Position::At(file.cursor())
+            }
+            _ => asked,
+        }
+    }
+
+    fn read_file(&mut self, fd: FdRef<'_>, buf: &mut [u8], position: Position, kind: Kind) -> Result<usize, Errno> {
+        let len = self.shortened(kind, buf.len());
         let Object::File(file) = self.descriptors.get(fd)? else { return Err(Errno::BADF) };
         let offset = match position {
             Position::At(offset) => offset,
@@ -169,8 +197,9 @@ impl Kernel {
         buf: &[u8],
         position: Position,
         flags: ReadWriteFlags,
+        kind: Kind,
     ) -> Result<usize, Errno> {
-        let len = self.shortened(Kind::Write, buf.len());
+        let len = self.shortened(kind, buf.len());
         let now_ns = self.now_ns();
         let Object::File(file) = self.descriptors.get(fd)? else { return Err(Errno::BADF) };
         let offset = match position {

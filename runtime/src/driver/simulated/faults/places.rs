@@ -13,7 +13,9 @@ use crate::op::socket::SocketRequest;
 pub(in crate::driver::simulated) enum Kind {
     Nop,
     Read,
+    ReadDirect,
     Write,
+    WriteDirect,
     Truncate,
     Fsync,
     Seek,
@@ -40,10 +42,12 @@ pub(in crate::driver::simulated) enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 26] = [
+    pub const ALL: [Kind; 28] = [
         Kind::Nop,
         Kind::Read,
+        Kind::ReadDirect,
         Kind::Write,
+        Kind::WriteDirect,
         Kind::Truncate,
         Kind::Fsync,
         Kind::Seek,
@@ -74,7 +78,9 @@ impl Kind {
         match self {
             Kind::Nop => "nop",
             Kind::Read => "read",
+            Kind::ReadDirect => "read, direct",
             Kind::Write => "write",
+            Kind::WriteDirect => "write, direct",
             Kind::Truncate => "truncate",
             Kind::Fsync => "fsync",
             Kind::Seek => "seek",
@@ -132,6 +138,28 @@ impl Kind {
         }
     }
 
+    /// What it is if its file is open for direct I/O: no cache stands between it and the disk.
+    pub fn direct(self) -> Kind {
+        match self {
+            Kind::Read => Kind::ReadDirect,
+            Kind::Write => Kind::WriteDirect,
+            other => other,
+        }
+    }
+
+    pub fn is_direct(self) -> bool {
+        matches!(self, Kind::ReadDirect | Kind::WriteDirect)
+    }
+
+    /// The same through a cache, if there is one.
+    fn cached(self) -> Kind {
+        match self {
+            Kind::ReadDirect => Kind::Read,
+            Kind::WriteDirect => Kind::Write,
+            other => other,
+        }
+    }
+
     /// Whether one request of this kind has many replies.
     pub fn is_many(self) -> bool {
         matches!(self, Kind::AcceptMany | Kind::PollMany)
@@ -156,6 +184,8 @@ impl Kind {
 
 /// Whether `fault` can strike an op of this kind, or why it cannot.
 pub(in crate::driver::simulated) fn place(kind: Kind, fault: Fault) -> Result<(), &'static str> {
+    // What strikes direct I/O strikes other I/O.
+    let kind = kind.cached();
     let only = |kinds: &[Kind], reason| if kinds.contains(&kind) { Ok(()) } else { Err(reason) };
     match fault {
         Fault::Delay | Fault::Reorder | Fault::LateCancel | Fault::Overflow | Fault::QueueFull => {

@@ -49,32 +49,38 @@ fn among_others<R>(machine: &mut Machine, others: [Key; 2], then: impl FnOnce(&m
 fn ask_everything(machine: &mut Machine) {
     machine.world().write_file("/tmp/a", &[1; 4_096]).unwrap();
     let _any = ask(machine, Nop);
-    let how = OpenHow::new(OFlags::CREATE | OFlags::RDWR, Mode::from_raw_mode(0o644), ResolveFlags::empty());
     let path = c_path("/tmp/a".as_ref()).unwrap();
-    let _any = ask(machine, Stat::path(Base::Current, path.clone(), true));
-    if let Some(Ok(fd)) = ask(machine, Open { base: Base::Current, path, how }) {
-        let fd = SharedFd::new(fd);
-        let _any = ask(machine, Read { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
-        let _any = ask(machine, Write { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
-        let _any = ask(machine, Truncate { fd: fd.clone(), len: 256 });
-        let _any = ask(machine, Fsync { fd: fd.clone(), data_only: true });
-        let (position, flags) = (Position::At(0), ReadWriteFlags::NOWAIT);
-        let _any =
-            machine.call(Request::File(FileRequest::Read { fd: fd.borrow(), buf: &mut [0; 16], position, flags }));
-        let _any = machine.call(Request::File(FileRequest::Write { fd: fd.borrow(), buf: b"x", position, flags }));
-        let to = io::SeekFrom::Start(1);
-        let _any = machine.call(Request::File(FileRequest::Seek { fd: fd.borrow(), to, out: &mut 0 }));
-        machine.run_until(machine.world().elapsed() + Duration::from_secs(10));
-        if let Ok(fd) = fd.try_into_fd() {
-            let _any = ask(machine, Close::new(fd));
-        }
-    }
+    let _any = ask(machine, Stat::path(Base::Current, path, true));
+    ask_file(machine, OFlags::CREATE);
+    ask_file(machine, OFlags::DIRECT);
     let _any = machine.call(Request::File(FileRequest::Pipe));
     let kind = rustix::net::SocketType::STREAM;
     let _any = machine.call_socket(SocketRequest::Pair { kind });
     ask_datagrams(machine);
     if let Some(listener) = ask_listener(machine) {
         ask_connections(machine, &listener);
+    }
+}
+
+fn ask_file(machine: &mut Machine, flags: OFlags) {
+    let how = OpenHow::new(OFlags::RDWR | flags, Mode::from_raw_mode(0o644), ResolveFlags::empty());
+    let path = c_path("/tmp/a".as_ref()).unwrap();
+    if let Some(Ok(fd)) = ask(machine, Open { base: Base::Current, path, how }) {
+        let fd = SharedFd::new(fd);
+        let _any = ask(machine, Read { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
+        let _any = ask(machine, Write { fd: fd.clone(), buf: vec![0; 512], position: Position::At(0) });
+        let _any = ask(machine, Truncate { fd: fd.clone(), len: 2_048 });
+        let _any = ask(machine, Fsync { fd: fd.clone(), data_only: true });
+        let (position, flags) = (Position::At(0), ReadWriteFlags::NOWAIT);
+        let _any =
+            machine.call(Request::File(FileRequest::Read { fd: fd.borrow(), buf: &mut [0; 512], position, flags }));
+        let _any = machine.call(Request::File(FileRequest::Write { fd: fd.borrow(), buf: &[0; 512], position, flags }));
+        let to = io::SeekFrom::Start(1);
+        let _any = machine.call(Request::File(FileRequest::Seek { fd: fd.borrow(), to, out: &mut 0 }));
+        machine.run_until(machine.world().elapsed() + Duration::from_secs(10));
+        if let Ok(fd) = fd.try_into_fd() {
+            let _any = ask(machine, Close::new(fd));
+        }
     }
 }
 
@@ -153,7 +159,7 @@ fn every_possible_cell_of_the_matrix_is_reached_and_no_other() {
     let mut cells = std::collections::BTreeMap::new();
     for fault in Fault::ALL {
         // A power cut ends what else is in flight, so it comes once, at each step of two stories.
-        let rounds = if fault == Fault::PowerCut { 160 } else { 60 };
+        let rounds = if fault == Fault::PowerCut { 200 } else { 60 };
         for round in 0..rounds {
             let (seed, faults) = match fault {
                 Fault::PowerCut => (round % 2, Faults::none().at_step(round / 2, fault)),

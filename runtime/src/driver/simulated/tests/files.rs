@@ -4,7 +4,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::*;
-use crate::op::file::{Close, Fsync, Position, Read, Truncate, Write};
+use crate::op::file::{Close, FileRequest, Fsync, Position, Read, Truncate, Write};
 use crate::op::path::{Base, Open, OpenHow, Stat, c_path};
 
 fn open_with(machine: &mut Machine, path: &str, flags: OFlags, resolve: ResolveFlags) -> io::Result<SharedFd> {
@@ -249,8 +249,27 @@ fn direct_io_wants_whole_sectors() {
     let odd = open(&mut machine, "/tmp/odd", OFlags::WRONLY | OFlags::APPEND | OFlags::DIRECT).unwrap();
     assert_eq!(code(write(&mut machine, &odd, Position::At(0), &[1; 512])), Some(Errno::INVAL), "it goes to the end");
     let odd = open(&mut machine, "/tmp/odd", OFlags::RDONLY | OFlags::DIRECT).unwrap();
-    assert_eq!(read(&mut machine, &odd, Position::Cursor, 512).unwrap(), b"odd");
-    assert_eq!(read(&mut machine, &odd, Position::Cursor, 512).unwrap(), b"", "the end");
+    assert_eq!(read(&mut machine, &odd, Position::At(0), 512).unwrap(), b"odd");
+    assert_eq!(read(&mut machine, &odd, Position::At(3), 512).unwrap(), b"", "the end");
+}
+
+/// Catches: a cursor that always moves, on which a program relies that a ring then lets down.
+#[test]
+fn direct_io_at_the_cursor_may_leave_it_where_it_was() {
+    let mut left = 0;
+    for seed in 0..100 {
+        let mut machine = Machine::new(seed, Faults::none());
+        machine.world().write_file("/tmp/a", &[[1; 512], [2; 512], [3; 512]].concat()).unwrap();
+        let fd = open(&mut machine, "/tmp/a", OFlags::RDONLY | OFlags::DIRECT).unwrap();
+        assert_eq!(read(&mut machine, &fd, Position::Cursor, 512).unwrap(), [1; 512]);
+        let (mut now, flags) = ([0; 512], rustix::io::ReadWriteFlags::empty());
+        let request = FileRequest::Read { fd: fd.borrow(), buf: &mut now, position: Position::Cursor, flags };
+        machine.call(Request::File(request)).unwrap();
+        assert!(now == [1; 512] || now == [2; 512]);
+        left += u32::from(now == [1; 512]);
+        assert_eq!(read(&mut machine, &fd, Position::Cursor, 512).unwrap(), [now[0] + 1; 512], "a call moves it");
+    }
+    assert!((30..70).contains(&left), "{left} of 100");
 }
 
 /// Catches: a write through a synced descriptor that makes durable what others wrote before; an older write that comes
