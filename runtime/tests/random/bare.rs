@@ -57,6 +57,9 @@ struct Traffic {
     incoming: Incoming,
     /// What replies said went out.
     sent: RefCell<Vec<u8>>,
+    /// What may go out before the reply says so: the last send's, or that of the one whose power went.
+    offered: RefCell<Vec<u8>>,
+    has_lost_power: Cell<bool>,
     /// What came out there.
     heard: RefCell<Vec<u8>>,
     in_flight: Cell<usize>,
@@ -230,6 +233,7 @@ impl Bare {
                 traffic.in_flight.set(traffic.in_flight.get() + 1);
                 let name = self.stage.name();
                 let len = if name.is_multiple_of(5) { 80_000 } else { 700 };
+                traffic.offer(bytes(name, 0, len));
                 let buf = self.stage.watch.buffer(bytes(name, 0, len));
                 let send = Send { fd, buf, flags: SendFlags::empty(), whole: !name.is_multiple_of(3) };
                 let flown = Flown(traffic.clone());
@@ -368,6 +372,8 @@ impl Stream {
             said: Cell::new(0),
             incoming: Incoming::new(name),
             sent: RefCell::default(),
+            offered: RefCell::default(),
+            has_lost_power: Cell::new(false),
             heard: RefCell::default(),
             in_flight: Cell::new(0),
             is_given_up: Cell::new(false),
@@ -421,9 +427,21 @@ impl Traffic {
         }
     }
 
+    /// A send begins. After one that the power took none goes out.
+    fn offer(&self, bytes: Vec<u8>) {
+        if !self.has_lost_power.get() {
+            self.offered.replace(bytes);
+        }
+    }
+
     fn sent(&self, buf: &[u8], reply: &io::Result<Reply>) {
         if let Ok(Reply::Count(count)) = reply {
             self.sent.borrow_mut().extend(&buf[..*count]);
+        }
+        if reply.as_ref().is_err_and(|error| error.raw_os_error() == Some(Errno::IO.raw_os_error())) {
+            self.has_lost_power.set(true);
+        } else {
+            self.offered.take();
         }
     }
 
@@ -434,12 +452,13 @@ impl Traffic {
     /// What went out came out, unless the connection broke.
     fn judge(&self, stage: &Stage) {
         self.hear();
-        if stage.world.power_cuts() > 0 {
+        let (mut sent, heard) = (self.sent.borrow_mut(), self.heard.borrow());
+        let has_lost_power = stage.world.power_cuts() > 0;
+        if has_lost_power {
             // What a send had done when the power went, no reply tells.
-            return;
+            sent.extend(self.offered.take());
         }
-        let (sent, heard) = (self.sent.borrow(), self.heard.borrow());
-        let is_broken = self.peer.is_reset() || stage.had_outages.get();
+        let is_broken = has_lost_power || self.peer.is_reset() || stage.had_outages.get();
         let is_right = if is_broken { sent.starts_with(&heard) } else { *sent == *heard };
         self.verdict.blame_unless(is_right, || {
             format!("replies say that {} bytes went out on a raw socket, {} came", sent.len(), heard.len())

@@ -297,8 +297,7 @@ fn judge(stage: &Rc<Stage>, is_cut_short: bool) -> Vec<String> {
         last(stage, is_cut_short);
     }
     verdict.blame_unless(world.descriptors().is_empty(), || format!("descriptors are left: {:?}", world.descriptors()));
-    // A power cut at the very end is news that no time is left to bring.
-    if !stage.had_outages.get() && world.power_cuts() == 0 {
+    if !stage.had_outages.get() {
         let strangers = stage.strangers.borrow();
         let is_over = stage.lines.borrow().iter().all(|line| line.has_ended())
             && strangers.iter().all(|peer| {

@@ -336,7 +336,8 @@ impl Network {
         self.touched.insert(socket);
     }
 
-    /// All sockets of the program are gone, as after a power cut; the outside learns of it when it next speaks.
+    /// All sockets of the program are gone, as after a power cut. The outside learns of it at once, as of all that the
+    /// program does.
     pub fn power_cut(&mut self, now_ns: u64) {
         let ours: Vec<SocketId> =
             self.sockets.iter().filter(|(_, socket)| !socket.is_outside).map(|(&id, _)| id).collect();
@@ -345,7 +346,7 @@ impl Network {
             if let Some(Socket { state: State::Stream(stream), .. }) = self.sockets.remove(&id)
                 && let Some(other) = stream.other
             {
-                self.happen(now_ns, Happening::Reset { to: other, why: Errno::CONNRESET });
+                self.send_reset(other, now_ns);
             }
         }
     }

@@ -268,7 +268,7 @@ impl Network {
         self.arrive_reset(id, Errno::CONNRESET);
     }
 
-    fn send_reset(&mut self, to: SocketId, now_ns: u64) {
+    pub(super) fn send_reset(&mut self, to: SocketId, now_ns: u64) {
         let delay = self.random.delay_ns();
         let is_outside = self.sockets.get(&to).is_some_and(|socket| socket.is_outside);
         if is_outside && !self.is_cut {
