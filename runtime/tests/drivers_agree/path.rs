@@ -18,7 +18,7 @@ pub fn rows() -> Vec<Row> {
             modes_of_new_files_and_what_they_say;
             except simulated:
             links_lead_elsewhere_or_in_circles because "no op makes a link yet"),
-        row!("Stat": tells_about_every_name, tells_about_every_kind_of_descriptor, starts_relative_paths_at_a_directory),
+        row!("Stat": tells_about_every_name, tells_about_what_was_put_by_odd_paths, tells_about_every_kind_of_descriptor, starts_relative_paths_at_a_directory),
         row!("call::stat_now": tells_at_once_about_every_kind_of_descriptor),
     ]
 }
@@ -292,6 +292,17 @@ async fn tells_about_every_name(scene: Scene) {
         }
         scene.tell("about no name", &scene.ask(Stat::path(Base::Current, c"".into(), follow)).await);
         scene.tell("about the root", &scene.ask(Stat::path(Base::Current, c"/".into(), follow)).await);
+    }
+}
+
+async fn tells_about_what_was_put_by_odd_paths(scene: Scene) {
+    put_names(&scene, "folder");
+    for name in ["/a", "./b", "dir//c", "dir/./d", "dir/../e", ".//dir/..//f"] {
+        scene.put(&format!("folder/{name}"), name.as_bytes());
+    }
+    for name in ["a", "b", "dir/c", "dir/d", "e", "f"] {
+        let stat = Stat::path(Base::Current, path(&scene, &format!("folder/{name}")), true);
+        scene.tell(format!("about {name}"), &scene.ask(stat).await);
     }
 }
 

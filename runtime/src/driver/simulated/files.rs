@@ -21,7 +21,7 @@ mod lookup;
 
 pub(super) use durable::Change;
 use durable::{Durable, SECTOR};
-use lookup::Location;
+use lookup::{Location, step};
 
 /// Every byte of a file lies in memory, so one write far behind the end must not take all of it.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -335,15 +335,7 @@ impl FileSystem {
     /// Puts a file at an absolute path, durably, with the directories that lead there: what the machine had before the
     /// program ran.
     pub fn put(&mut self, path: &[u8], bytes: &[u8], now_ns: u64) -> Result<(), Errno> {
-        let slashes = path.iter().enumerate().filter(|&(at, &byte)| at > 0 && byte == b'/');
-        for (at, _) in slashes {
-            let inode = match self.names.get(&path[..at]) {
-                Some(&inode) if self.is_directory(inode) => inode,
-                Some(_) => return Err(Errno::NOTDIR),
-                None => self.add(path[..at].to_vec(), 0o755, Content::Directory, now_ns),
-            };
-            self.durable_names.insert(path[..at].to_vec(), inode);
-        }
+        self.make_way(path, now_ns)?;
         let how = OpenHow::new(
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
             rustix::fs::Mode::from_raw_mode(0o644),
@@ -352,7 +344,25 @@ impl FileSystem {
         let file = self.open(ROOT, path, &how, now_ns)?;
         self.write(&file, 0, bytes, now_ns)?;
         self.sync(file.inode)?;
-        self.durable_names.insert(path.to_vec(), file.inode);
+        let Location { path, .. } = self.locate(ROOT, path, rustix::fs::ResolveFlags::empty())?;
+        self.durable_names.insert(path, file.inode);
+        Ok(())
+    }
+
+    /// Makes the directories that lead to the last name of a path, durably.
+    fn make_way(&mut self, path: &[u8], now_ns: u64) -> Result<(), Errno> {
+        let names: Vec<&[u8]> = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).collect();
+        let (_last, way) = names.split_last().ok_or(Errno::ISDIR)?;
+        let mut at = Vec::new();
+        for name in way {
+            step(&mut at, name);
+            let inode = match self.names.get(&at) {
+                Some(&inode) if self.is_directory(inode) => inode,
+                Some(_) => return Err(Errno::NOTDIR),
+                None => self.add(at.clone(), 0o755, Content::Directory, now_ns),
+            };
+            self.durable_names.insert(at.clone(), inode);
+        }
         Ok(())
     }
 

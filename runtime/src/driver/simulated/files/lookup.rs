@@ -17,6 +17,18 @@ pub(super) struct Location {
     pub directory_wanted: bool,
 }
 
+/// Goes on from `at` by one name of a path.
+pub(super) fn step(at: &mut Vec<u8>, name: &[u8]) {
+    match name {
+        b"." => {}
+        b".." => at.truncate(at.iter().rposition(|&byte| byte == b'/').unwrap_or(0)),
+        name => {
+            at.push(b'/');
+            at.extend_from_slice(name);
+        }
+    }
+}
+
 impl FileSystem {
     /// Follows `path` from the directory `base`, within what `confine` allows: EXDEV beyond.
     pub(super) fn locate(&self, base: InodeNumber, path: &[u8], confine: ResolveFlags) -> Result<Location, Errno> {
@@ -40,19 +52,11 @@ impl FileSystem {
         for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
             self.check_directory(&at)?;
             match name {
-                b"." => {}
-                b".." if at.len() > floor => {
-                    let parent = at.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-                    at.truncate(parent);
-                }
                 // Above the root is the root.
-                b".." if !confine.contains(ResolveFlags::BENEATH) => {}
-                b".." => return Err(Errno::XDEV),
+                b".." if at.len() <= floor && !confine.contains(ResolveFlags::BENEATH) => {}
+                b".." if at.len() <= floor => return Err(Errno::XDEV),
                 name if name.len() > NAME_BYTES_MAX => return Err(Errno::NAMETOOLONG),
-                name => {
-                    at.push(b'/');
-                    at.extend_from_slice(name);
-                }
+                name => step(&mut at, name),
             }
         }
         Ok(Location { path: at, directory_wanted: path.ends_with(b"/") })

@@ -87,6 +87,25 @@ fn names_are_found_or_refused_as_by_openat2() {
     assert_eq!(machine.world().open_descriptors(), 0);
 }
 
+/// Catches: an odd path that is taken for a name; a name that a power cut takes although it was put there durably.
+#[test]
+fn files_are_put_where_their_paths_lead() {
+    let mut machine = Machine::new(1, Faults::none());
+    let world = machine.world();
+    for path in ["//srv//a", "/srv/./b", "/srv/www/../c", "/../srv/d", "/tmp/./../srv/e"] {
+        world.write_file(path, path.as_bytes()).unwrap();
+    }
+    for path in ["/srv/f/", "/srv/www", "/srv/.", "/srv/..", "/", "//"] {
+        assert_eq!(code(world.write_file(path, b"")), Some(Errno::ISDIR), "{path}");
+    }
+    assert_eq!(code(world.write_file("/srv/a/g", b"")), Some(Errno::NOTDIR));
+    world.power_cut();
+    let found: Vec<_> = world.files().into_iter().map(|file| (file.path, file.name_is_synced)).collect();
+    assert_eq!(found, ["a", "b", "c", "d", "e"].map(|name| (format!("/srv/{name}").into(), true)));
+    let fd = open(&mut machine, "/srv/e", OFlags::RDONLY).unwrap();
+    assert_eq!(read(&mut machine, &fd, Position::At(0), 64).unwrap(), b"/tmp/./../srv/e");
+}
+
 /// Catches: a relative path that starts at the root whatever directory was given.
 #[test]
 fn a_relative_path_starts_at_its_directory() {
