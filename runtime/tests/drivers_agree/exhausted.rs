@@ -4,6 +4,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use runtime::op::file::Position;
 use runtime::op::ready::Interest;
 use runtime::op::socket::{Accept, AcceptMany};
 use runtime::simulated::{Fault, Faults};
@@ -12,7 +13,7 @@ use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::scene::{Scene, connect, is_ready, listener, local, next, tcp};
+use crate::scene::{Scene, connect, count, is_ready, listener, local, next, read, tcp};
 use crate::shown::Shown;
 use crate::table::{Driver, Without};
 
@@ -46,7 +47,7 @@ fn out_of_descriptors_every_driver_says_the_same() {
 
 /// What the ops answer that make descriptors.
 async fn without_descriptors(scene: &Scene) -> Vec<String> {
-    scene.put("file", b"");
+    scene.put("file", b"kept");
     let listener = listener();
     let client = tcp();
     submit(connect(&client, local(&listener))).await.expect("somebody listens");
@@ -64,6 +65,8 @@ async fn without_descriptors(scene: &Scene) -> Vec<String> {
         }
     }
     let opened = submit(scene.open("file", OFlags::RDONLY)).await.shown();
+    let made_anew = submit(scene.open("new", OFlags::WRONLY | OFlags::CREATE)).await.shown();
+    let cut = submit(scene.open("file", OFlags::WRONLY | OFlags::TRUNC)).await.shown();
     let accepted = submit(Accept::new(listener.clone())).await.map(|(fd, _peer)| fd).shown();
     let made = call::socket(AddressFamily::INET, SocketType::STREAM, None).shown();
     let pair = call::socketpair(SocketType::STREAM).shown();
@@ -74,5 +77,11 @@ async fn without_descriptors(scene: &Scene) -> Vec<String> {
     };
     drop(taken);
     setrlimit(Resource::Nofile, limit).expect("the limit from before");
-    vec![opened, accepted, made, pair, pipe, many]
+    if scene.is_simulated() {
+        simulated::world().set_faults(Faults::none());
+    }
+    assert!(submit(scene.open("new", OFlags::RDONLY)).await.is_err(), "what could not be opened was made");
+    let kept = scene.opened("file", OFlags::RDONLY).await;
+    assert_eq!(count(submit(read(&kept, 9, Position::At(0))).await).ok(), Some(4), "what could not be opened was cut");
+    vec![opened, made_anew, cut, accepted, made, pair, pipe, many]
 }

@@ -18,7 +18,7 @@ use super::world::Kernel;
 use crate::fd::FdRef;
 use crate::op::datagram::DatagramRequest;
 use crate::op::file::{FileRequest, Position};
-use crate::op::path::PathRequest;
+use crate::op::path::{OpenHow, PathRequest};
 use crate::op::ready::{Interest, ReadyRequest};
 use crate::op::socket::SocketRequest;
 use crate::op::{OFFSET_MAX, Request};
@@ -239,14 +239,7 @@ impl Kernel {
 
     fn serve_path(&mut self, request: &mut PathRequest<'_>) -> Served {
         match request {
-            PathRequest::Open { dir, path, how } => {
-                let now_ns = self.now_ns();
-                let opened = self
-                    .base(*dir, path.to_bytes())
-                    .and_then(|base| self.files.open(base, path.to_bytes(), how, now_ns))
-                    .and_then(|file| self.descriptors.add(Object::File(file)));
-                Served::Done(opened.map(Given::Fd))
-            }
+            PathRequest::Open { dir, path, how } => Served::Done(self.open(*dir, path.to_bytes(), how).map(Given::Fd)),
             PathRequest::Statx { dir, path, flags, out, .. } => {
                 let told = match self.descriptors.get(*dir) {
                     Ok(Object::Socket(socket)) if path.is_empty() && flags.contains(AtFlags::EMPTY_PATH) => {
@@ -263,6 +256,22 @@ impl Kernel {
                     }
                 };
                 Served::nothing(told.map(|told| **out = told))
+            }
+        }
+    }
+
+    fn open(&mut self, dir: FdRef<'_>, path: &[u8], how: &OpenHow) -> Result<u32, Errno> {
+        let now_ns = self.now_ns();
+        // The number is taken first, as the kernel does, so that no file is made or cut in vain.
+        let number = self.descriptors.add(Object::Dead)?;
+        match self.base(dir, path).and_then(|base| self.files.open(base, path, how, now_ns)) {
+            Ok(file) => {
+                self.descriptors.replace(number, Object::File(file));
+                Ok(number)
+            }
+            Err(error) => {
+                self.descriptors.remove(number);
+                Err(error)
             }
         }
     }

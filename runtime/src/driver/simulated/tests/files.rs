@@ -4,6 +4,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::*;
+use crate::driver::simulated::descriptors::Object;
 use crate::op::file::{Close, FileRequest, Fsync, Position, Read, Truncate, Write};
 use crate::op::path::{Base, Open, OpenHow, Stat, c_path};
 
@@ -104,6 +105,23 @@ fn files_are_put_where_their_paths_lead() {
     assert_eq!(found, ["a", "b", "c", "d", "e"].map(|name| (format!("/srv/{name}").into(), true)));
     let fd = open(&mut machine, "/srv/e", OFlags::RDONLY).unwrap();
     assert_eq!(read(&mut machine, &fd, Position::At(0), 64).unwrap(), b"/tmp/./../srv/e");
+}
+
+/// Catches: an open that makes or cuts a file before it finds that no descriptor is left.
+#[test]
+fn without_a_descriptor_no_file_is_made_or_cut() {
+    let mut machine = Machine::new(1, Faults::none());
+    let world = machine.world();
+    world.write_file("/tmp/a", b"kept").unwrap();
+    for number in 3..65_536 {
+        machine.driver.shared.lock().descriptors.replace(number, Object::Dead);
+    }
+    for path in ["/tmp/a", "/tmp/b"] {
+        let opened = open(&mut machine, path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC);
+        assert_eq!(code(opened), Some(Errno::MFILE));
+    }
+    let found: Vec<_> = world.files().into_iter().map(|file| (file.path, file.contents)).collect();
+    assert_eq!(found, [("/tmp/a".into(), b"kept".to_vec())]);
 }
 
 /// Catches: a relative path that starts at the root whatever directory was given.
