@@ -12,7 +12,8 @@ use rustix::net::RecvFlags;
 
 use crate::pipes::{
     a_deadline_takes_no_byte_out_of_a_pipe, a_small_write_goes_into_a_pipe_whole, fills_a_pipe_and_waits_for_room,
-    makes_pipes_that_end_on_either_side, reads_what_a_pipe_has_and_waits_otherwise, tries_to_write_to_a_pipe,
+    makes_pipes_that_end_on_either_side, reads_what_a_pipe_has_and_waits_otherwise, small_writes_take_pages_of_a_pipe,
+    tries_to_write_to_a_pipe,
 };
 use crate::row;
 use crate::scene::{
@@ -35,7 +36,7 @@ pub fn rows() -> Vec<Row> {
         row!("call::seek": seeks_in_every_kind_of_descriptor, seeks_every_place_of_a_file),
         row!("call::pipe": makes_pipes_that_end_on_either_side),
         row!("call::try_read": tries_every_kind_of_descriptor, tries_every_place_of_a_file),
-        row!("call::try_write": tries_to_write_to_a_pipe),
+        row!("call::try_write": tries_to_write_to_a_pipe, small_writes_take_pages_of_a_pipe),
     ]
 }
 

@@ -159,6 +159,32 @@ pub async fn a_small_write_goes_into_a_pipe_whole(scene: Scene) {
     scene.tell("which comes in one piece", &read_to_end(&reader).await);
 }
 
+/// Catches: a pipe that takes a byte wherever one is free.
+pub async fn small_writes_take_pages_of_a_pipe(scene: Scene) {
+    let (reader, writer) = pipe();
+    let try_write = |len: usize| call::try_write(&writer, &vec![7; len], Position::Cursor);
+    let fitting = std::iter::repeat_with(|| try_write(3_000)).take(30).take_while(Result::is_ok).count();
+    scene.tell("writes of 3,000 bytes", &fitting.to_string());
+    scene.tell("ready", &scene.ask(Poll { fd: writer.clone(), interest: Interest::WRITABLE }).await);
+    scene.tell("1,097 bytes more", &try_write(1_097));
+    scene.tell("1,096, behind those in the last page", &try_write(1_096));
+    scene.tell("a byte, when that is full", &try_write(1));
+    scene.tell("reading most of a page", &count(submit(read(&reader, 2_999, Position::Cursor)).await));
+    scene.tell("a byte then", &try_write(1));
+    scene.tell("reading the rest of it", &count(submit(read(&reader, 1, Position::Cursor)).await));
+    scene.tell("a hundred bytes, in a page of their own", &try_write(100));
+    scene.tell("reading two pages", &count(submit(read(&reader, 6_000, Position::Cursor)).await));
+    scene.tell("three pages and 900 bytes", &try_write(3 * 4_096 + 900));
+    scene.tell("a byte more", &try_write(1));
+    scene.tell("reading all", &count(submit(read(&reader, ROOM, Position::Cursor)).await));
+    scene.tell("three bytes", &try_write(3));
+    scene.tell("reading two", &count(submit(read(&reader, 2, Position::Cursor)).await));
+    scene.tell("4,094, with which they are more than a page", &try_write(4_094));
+    scene.tell("sixteen pages", &try_write(ROOM));
+    drop(writer);
+    scene.tell("all of it", &read_to_end(&reader).await);
+}
+
 pub async fn tries_to_write_to_a_pipe(scene: Scene) {
     let (reader, writer) = pipe();
     scene.tell("nothing", &call::try_write(&writer, b"", Position::Cursor));

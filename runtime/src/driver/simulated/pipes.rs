@@ -1,5 +1,9 @@
 //! Pipes: bytes in their order, from those who write to those who read.
 //!
+//! A pipe holds 16 pages. A write goes on in the last page if what it has beyond whole pages fits in there, and takes
+//! new pages for the rest, so small writes may fill a pipe with fewer bytes than its pages have. A page is free again
+//! when all of it was read.
+//!
 //! A pipe's ends are one descriptor each, since nothing here duplicates descriptors.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,11 +13,13 @@ use rustix::io::Errno;
 
 pub(super) type PipeId = u64;
 
-/// How much a pipe holds.
-const PIPE_BYTES_MAX: usize = 64 << 10;
+/// How many pages a pipe holds.
+const PAGES_MAX: usize = 16;
+
+const PAGE_BYTES: usize = 4096;
 
 /// So many bytes are written whole or not at all (`PIPE_BUF`).
-pub(super) const WHOLE_BYTES_MAX: usize = 4096;
+pub(super) const WHOLE_BYTES_MAX: usize = PAGE_BYTES;
 
 /// An end of a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +40,61 @@ pub(super) struct Pipes {
 #[derive(Debug)]
 struct Pipe {
     bytes: VecDeque<u8>,
+    /// Where they lie.
+    pages: VecDeque<Page>,
     has_reader: bool,
     has_writer: bool,
+}
+
+#[derive(Debug)]
+struct Page {
+    /// How many bytes of it were not read.
+    unread: usize,
+    /// Where it goes on.
+    end: usize,
+}
+
+impl Pipe {
+    /// Takes so many bytes in, or as many as there is room for.
+    fn take_in(&mut self, len: usize) -> usize {
+        let (mut taken, odd) = (0, len % PAGE_BYTES);
+        if let Some(last) = self.pages.back_mut()
+            && last.end + odd <= PAGE_BYTES
+        {
+            last.end += odd;
+            last.unread += odd;
+            taken = odd;
+        }
+        while taken < len && self.pages.len() < PAGES_MAX {
+            let part = (len - taken).min(PAGE_BYTES);
+            self.pages.push_back(Page { unread: part, end: part });
+            taken += part;
+        }
+        taken
+    }
+
+    /// So many bytes were read.
+    fn give_out(&mut self, mut len: usize) {
+        while let Some(first) = self.pages.front_mut()
+            && len > 0
+        {
+            let part = first.unread.min(len);
+            first.unread -= part;
+            len -= part;
+            if first.unread == 0 {
+                self.pages.pop_front();
+            }
+        }
+    }
 }
 
 impl Pipes {
     pub fn make(&mut self) -> PipeId {
         self.made += 1;
-        self.pipes.insert(self.made, Pipe { bytes: VecDeque::new(), has_reader: true, has_writer: true });
+        self.pipes.insert(
+            self.made,
+            Pipe { bytes: VecDeque::new(), pages: VecDeque::new(), has_reader: true, has_writer: true },
+        );
         self.made
     }
 
@@ -55,6 +108,7 @@ impl Pipes {
         for (place, byte) in buf.iter_mut().zip(pipe.bytes.drain(..count)) {
             *place = byte;
         }
+        pipe.give_out(count);
         self.touched.insert(id);
         Ok(count)
     }
@@ -68,11 +122,10 @@ impl Pipes {
         if !pipe.has_reader {
             return Err(Errno::PIPE);
         }
-        let room = PIPE_BYTES_MAX - pipe.bytes.len();
-        if room == 0 || (buf.len() <= WHOLE_BYTES_MAX && room < buf.len()) {
+        let count = pipe.take_in(buf.len());
+        if count == 0 {
             return Err(Errno::AGAIN);
         }
-        let count = buf.len().min(room);
         pipe.bytes.extend(&buf[..count]);
         self.touched.insert(id);
         Ok(count)
@@ -101,7 +154,7 @@ impl Pipes {
                 events.set(PollFlags::HUP, !pipe.has_writer);
             }
             PipeEnd::Writing => {
-                events.set(PollFlags::OUT, PIPE_BYTES_MAX - pipe.bytes.len() >= WHOLE_BYTES_MAX);
+                events.set(PollFlags::OUT, pipe.pages.len() < PAGES_MAX);
                 events.set(PollFlags::ERR, !pipe.has_reader);
             }
         }
