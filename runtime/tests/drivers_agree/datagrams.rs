@@ -2,10 +2,12 @@
 
 use runtime::op::ready::Interest;
 use runtime::op::socket::{End, Recv, Send};
+use runtime::testing::skipped;
 use runtime::{call, spawn, submit, yield_now};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use crate::scene::{Either, LOOPBACK, Scene, connect, count, datagram_pair, is_ready, local, recv, send, udp};
+use crate::table::{Driver, Without};
 
 pub async fn datagrams_keep_their_bounds_and_their_order(scene: Scene) {
     let (ours, theirs) = datagram_pair().await;
@@ -53,6 +55,51 @@ pub async fn refuses_datagrams_that_are_too_long(scene: Scene) {
             scene.tell(format!("{len} bytes, whole: {whole}"), &count(submit(op).await));
         }
     }
+}
+
+/// How much waits in a socket where nobody has said otherwise.
+const ROOM: &str = "212992";
+
+/// What a datagram takes beside its bytes shows in how many of them wait at most.
+/// Catches: bytes that are counted, and not what the kernel keeps beside them.
+#[test]
+fn of_a_burst_that_nobody_reads_every_driver_keeps_as_much() {
+    let room = std::fs::read_to_string("/proc/sys/net/core/rmem_default").unwrap_or_default();
+    if room.trim_end() != ROOM || !cfg!(target_arch = "x86_64") {
+        return skipped(format_args!("net.core.rmem_default is {room:?}, on another machine than was measured"));
+    }
+    let drivers = [Driver::Ring(Without::Nothing), Driver::Fallback, Driver::Simulated { seed: 0 }];
+    let kept: Vec<(Driver, Vec<usize>)> = drivers
+        .into_iter()
+        .filter_map(|driver| {
+            let runtime = driver.build().inspect_err(|why| println!("not {driver:?}: {why}")).ok()?;
+            Some((driver, runtime.block_on(kept_of_bursts())))
+        })
+        .collect();
+    for (driver, numbers) in &kept {
+        assert_eq!(*numbers, kept[0].1, "{driver:?} and {:?}", kept[0].0);
+    }
+}
+
+/// How many are kept of 300 each.
+async fn kept_of_bursts() -> Vec<usize> {
+    let mut kept = Vec::new();
+    for len in [0, 197, 198, 645, 646, 1_000, 1_669, 1_670, 3_717, 3_718, 7_813, 7_814, 16_900, 18_530, 18_531, 60_000]
+    {
+        let (ours, theirs) = datagram_pair().await;
+        for _ in 0..300 {
+            submit(send(&theirs, &vec![b'd'; len])).await.expect("what finds no room is lost on the way");
+        }
+        // Behind all of them.
+        submit(send(&ours, b"enough")).await.expect("there is room");
+        submit(recv(&theirs, 9, RecvFlags::empty())).await.expect("it comes");
+        let mut count = 0;
+        while submit(recv(&ours, 9, RecvFlags::DONTWAIT)).await.is_ok() {
+            count += 1;
+        }
+        kept.push(count);
+    }
+    kept
 }
 
 pub async fn hears_only_of_whom_it_is_connected_to(scene: Scene) {

@@ -21,9 +21,6 @@ const DATAGRAM_BYTES_MAX_6: usize = 65_527;
 /// How many bytes wait in a socket (`net.core.rmem_default`); what comes then is dropped.
 pub(super) const WAITING_BYTES_MAX: usize = 212_992;
 
-/// What the kernel keeps beside the bytes of each, so that of small ones no more than 256 wait.
-const OVERHEAD_BYTES: usize = 832;
-
 /// A socket of datagrams.
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
@@ -221,10 +218,10 @@ impl Network {
             return;
         };
         // Outside, where a test looks when it likes, there is room for many small ones.
-        let overhead = if *is_outside { 1 } else { OVERHEAD_BYTES };
-        let room_for = |bytes: &[u8]| bytes.len() + overhead;
-        let waiting: usize = datagrams.received.iter().map(|received| room_for(&received.bytes)).sum();
-        if waiting + room_for(&travelling.bytes) <= WAITING_BYTES_MAX {
+        let (is_outside, is_ipv4) = (*is_outside, travelling.to.is_ipv4());
+        let room = |bytes: &[u8]| if is_outside { bytes.len() + 1 } else { room_for(bytes.len(), is_ipv4) };
+        let waiting: usize = datagrams.received.iter().map(|received| room(&received.bytes)).sum();
+        if waiting + room(&travelling.bytes) <= WAITING_BYTES_MAX {
             let Travelling { from, sender, bytes, .. } = travelling;
             datagrams.received.push_back(Received { from, sender: sender.into(), bytes });
             self.touched.insert(id);
@@ -235,6 +232,22 @@ impl Network {
     pub(super) fn lose_datagrams(&mut self, of: &[SocketId]) {
         self.datagrams.iter_mut().for_each(|travelling| travelling.is_lost |= of.contains(&travelling.from));
     }
+}
+
+/// How much a datagram of so many bytes takes of a socket's room, as Linux has it from 6.3 on with pages of 4 KiB: what
+/// the kernel knows of it, and a block with bytes, headers and room for more headers. Blocks have 576 bytes, or a power
+/// of two up to 16 KiB; beside the smallest lie the bytes of still longer ones, in pages.
+fn room_for(len: usize, is_ipv4: bool) -> usize {
+    const KNOWN: usize = 256;
+    const SMALLEST: usize = 576;
+    const LARGEST: usize = 16_384;
+    let wanted = len + if is_ipv4 { 379 } else { 392 };
+    let block = match () {
+        () if wanted <= SMALLEST => SMALLEST,
+        () if wanted <= LARGEST => wanted.next_power_of_two(),
+        () => SMALLEST + len,
+    };
+    KNOWN + block
 }
 
 /// To send to all takes leave, `SO_BROADCAST`, which nobody can get here.
