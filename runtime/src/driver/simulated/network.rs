@@ -96,12 +96,12 @@ enum State {
 /// Something that travels, or a clock that runs.
 #[derive(Debug, Clone, Copy)]
 enum Happening {
-    /// A SYN arrives, for the so many'th time.
+    /// A SYN arrives, after so many that were lost; or nobody has answered the last.
     Syn {
         from: SocketId,
         tries: u32,
     },
-    /// Bytes or an end arrive, after so many tries that a cut wire swallowed.
+    /// Bytes or an end arrive, after so many tries that a cut wire swallowed; or nobody has answered the last.
     Delivery {
         from: SocketId,
         tries: u32,

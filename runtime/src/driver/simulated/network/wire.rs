@@ -1,7 +1,9 @@
 //! What travels: SYNs, pieces of streams, resets. Delays and the size of the pieces are the seed's.
 //!
 //! A wire that is cut loses what travels, and TCP tries again: after 200 ms, then after twice as long each time, two
-//! minutes at most. A connection gives up after 15 tries, or when its user's time for it is over, a connect after 6.
+//! minutes at most. A SYN is sent again after a second, four times more after a second each, and then after twice as
+//! long each time. The last has its time too: a connection gives up after 924.6 s, or when its user's time for it is
+//! over, a connect after 131 s (before Linux 6.5, whose pauses double from the first on, after 127 s).
 
 use std::net::SocketAddr;
 
@@ -10,9 +12,10 @@ use rustix::io::Errno;
 use super::stream::{STREAM_BYTES_MAX, Stream};
 use super::{Happening, Network, Socket, SocketId, State};
 
-/// As `net.ipv4.tcp_retries2` and `net.ipv4.tcp_syn_retries` are by default.
-const DELIVERY_TRIES_MAX: u32 = 15;
-const SYN_TRIES_MAX: u32 = 6;
+/// As `net.ipv4.tcp_retries2` is by default, and `net.ipv4.tcp_syn_retries` with `net.ipv4.tcp_syn_linear_timeouts`.
+const DELIVERY_RETRIES_MAX: u32 = 15;
+const SYN_RETRIES_LINEAR: u32 = 4;
+const SYN_RETRIES_MAX: u32 = 6 + SYN_RETRIES_LINEAR;
 
 const FIRST_RETRY_NS: u64 = 200_000_000;
 const FIRST_SYN_RETRY_NS: u64 = 1_000_000_000;
@@ -46,6 +49,9 @@ impl Network {
         let Some(client) = self.sockets.get(&from) else { return };
         let (Some(local), Some(to)) = (client.local, client.peer) else { return };
         let is_outside = client.is_outside;
+        if tries > SYN_RETRIES_MAX {
+            return self.refuse(from, Errno::TIMEDOUT);
+        }
         let Some(listener) = self.listener(to) else { return self.refuse(from, Errno::CONNREFUSED) };
         let (is_lost, is_full) = match self.sockets.get(&listener) {
             Some(Socket { state: State::Listening { queue, backlog, .. }, is_outside: other, .. }) => {
@@ -56,10 +62,7 @@ impl Network {
         };
         if is_lost || is_full {
             // A full backlog drops SYNs too, and the client tries again.
-            if tries >= SYN_TRIES_MAX {
-                return self.refuse(from, Errno::TIMEDOUT);
-            }
-            let pause = FIRST_SYN_RETRY_NS << tries;
+            let pause = FIRST_SYN_RETRY_NS << tries.saturating_sub(SYN_RETRIES_LINEAR);
             return self.happen(now_ns + pause, Happening::Syn { from, tries: tries + 1 });
         }
         self.establish(from, listener, local, to);
@@ -135,6 +138,9 @@ impl Network {
         let Some(Socket { state: State::Stream(sender), .. }) = self.sockets.get_mut(&from) else { return };
         sender.is_delivering = false;
         let Some(to) = sender.other else { return };
+        if tries > DELIVERY_RETRIES_MAX {
+            return self.arrive_reset(from, Errno::TIMEDOUT);
+        }
         let has_bytes = !sender.outgoing.is_empty();
         if self.is_cut && self.crosses(from, to) {
             return self.retry_delivery(from, tries, now_ns);
@@ -177,9 +183,6 @@ impl Network {
     }
 
     fn retry_delivery(&mut self, from: SocketId, tries: u32, now_ns: u64) {
-        if tries >= DELIVERY_TRIES_MAX {
-            return self.arrive_reset(from, Errno::TIMEDOUT);
-        }
         if let Some(Socket { state: State::Stream(sender), .. }) = self.sockets.get_mut(&from) {
             sender.is_delivering = true;
         }
