@@ -73,7 +73,10 @@ pub(crate) fn not_utf8() -> io::Error {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves the file as far as it was written: created, cut, or with a part of `contents`.
+/// Dropping the future leaves the file as far as it was written: created, cut, or with a part of `contents`. What was
+/// on its way then, the cut or a write of at most 256 KiB, still happens, and may come after all that the program does
+/// with the same path meanwhile: no handle is left that could wait for it. Who may have to begin again writes to a
+/// [`File`], whose next write waits, or to another name, which [`rename`](crate::rename) then puts in place.
 ///
 /// # io_uring
 ///
