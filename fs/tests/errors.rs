@@ -1,9 +1,12 @@
 //! What fails in std fails here, with the same error; and what the kernel would misread never gets there.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::path::PathBuf;
+
+use rustix::fs::OFlags;
 
 #[macro_use]
 #[path = "common/kernels.rs"]
@@ -18,6 +21,7 @@ on_real_kernels! {
     an_offset_that_is_no_offset_is_refused_and_moves_nothing,
     offsets_beyond_four_gibibytes_are_whole,
     nothing_asked_for_is_nothing_done,
+    a_transfer_of_nothing_is_refused_as_in_std,
     a_mode_and_the_umask_count_as_in_std,
     flags_that_open_ignores_are_ignored,
     a_confined_path_never_leads_out,
@@ -125,6 +129,32 @@ async fn nothing_asked_for_is_nothing_done() {
     assert_eq!((refused.kind(), refused.into_buf().capacity()), (ErrorKind::InvalidInput, 4096));
     assert_eq!(file.read_at_owned([0; 0], 0).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(file.metadata().await.unwrap().len(), 0);
+}
+
+/// Catches: an empty buffer that is answered without asking whether the file was opened for that, or has offsets.
+async fn a_transfer_of_nothing_is_refused_as_in_std() {
+    let folder = Folder::new();
+    let path = folder.file("file");
+    std::fs::write(&path, "x").unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let open = |options: &std::fs::OpenOptions| options.open(&path).unwrap();
+    let files = [
+        ("to read", open(std::fs::OpenOptions::new().read(true))),
+        ("to write", open(std::fs::OpenOptions::new().write(true))),
+        ("to append", open(std::fs::OpenOptions::new().append(true))),
+        ("a path", open(std::fs::OpenOptions::new().read(true).custom_flags(OFlags::PATH.bits().cast_signed()))),
+        ("an empty pipe", OwnedFd::from(reader).into()),
+        ("a pipe with room", OwnedFd::from(writer).into()),
+    ];
+    for (what, mut std) in files {
+        let ours = fs::File::from_std(std.try_clone().unwrap());
+        same(&format!("{what}: read"), ours.read(&mut []).await, std.read(&mut []));
+        same(&format!("{what}: read_at"), ours.read_at(&mut [], 0).await, std.read_at(&mut [], 0));
+        same(&format!("{what}: write"), ours.write(&[]).await, std.write(&[]));
+        same(&format!("{what}: write_at"), ours.write_at(&[], 0).await, std.write_at(&[], 0));
+        let given = ours.write_owned(Vec::new()).await.map_err(io::Error::from);
+        same(&format!("{what}: write_owned"), given, std.write(&[]));
+    }
 }
 
 async fn a_mode_and_the_umask_count_as_in_std() {

@@ -37,6 +37,8 @@ async fn what_is_written_is_read() {
     assert_eq!(file.read_to_end(&mut read).await.unwrap(), 600_000);
     assert!(read == contents);
     assert_eq!(file.write(b"x").await.unwrap_err().raw_os_error(), Some(9), "EBADF: it is open to read");
+    assert_eq!(file.write(b"").await.unwrap_err().raw_os_error(), Some(9), "EBADF: also to write nothing");
+    assert_eq!(file.read(&mut []).await.unwrap(), 0);
     file.close().await.unwrap();
 
     assert_eq!(fs::File::create_new(&path).await.unwrap_err().kind(), ErrorKind::AlreadyExists);

@@ -46,7 +46,7 @@ impl File {
     pub async fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         check_offset(offset)?;
         if buf.is_empty() {
-            return Ok(0);
+            return nothing(|| call::try_read(&self.fd, &mut [], Position::At(offset))).await;
         }
         match self.try_read(buf, Position::At(offset)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -400,6 +400,23 @@ impl File {
 }
 
 /// Result and buffer, apart.
+/// Transfers nothing, by `attempt`, to hear what std would: that the file was not opened for it, or has no offsets. The
+/// kernel does not get as far as the file itself, so nothing waits.
+#[cold]
+pub(super) async fn nothing(attempt: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match attempt() {
+            // Without a number it is the task that has done enough in its turn.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && error.raw_os_error().is_none() => {
+                runtime::yield_now().await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => return Ok(0),
+            done => return done,
+        }
+    }
+}
+
 pub(super) fn parts<T, B>(result: BufResult<T, B>) -> (io::Result<T>, B) {
     match result {
         Ok((value, buf)) => (Ok(value), buf),

@@ -28,6 +28,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::File;
 use super::bounce::Bounce;
 use super::description::{Description, Effect};
+use super::positional::nothing;
 use super::transfer::{Remains, TendedOp, tended};
 use super::turns::Turn;
 
@@ -91,7 +92,7 @@ impl File {
         turn: Option<Turn>,
     ) -> io::Result<usize> {
         if buf.is_empty() {
-            return Ok(0);
+            return nothing(|| call::try_write(&self.fd, &[], position)).await;
         }
         let has_other_end = self.has_other_end();
         if has_other_end {
