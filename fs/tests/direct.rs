@@ -1,7 +1,8 @@
 //! Direct I/O at the cursor. A ring starts it, the disk answers later, and the kernel moves no cursor then.
 
 use std::future::Future;
-use std::io::SeekFrom;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::pin::pin;
@@ -20,6 +21,7 @@ use folder::Folder;
 
 on_real_kernels! {
     the_cursor_moves_as_in_std,
+    what_is_read_to_the_end_is_what_std_reads,
     a_file_opened_to_append_ends_where_it_was_written_to,
     what_is_dropped_leaves_the_cursor_where_the_next_one_belongs,
 }
@@ -88,6 +90,37 @@ async fn the_cursor_moves_as_in_std() {
         assert_eq!(found[usize::from(number) * BLOCK..][..BLOCK], [number + 100; BLOCK]);
     }
     assert_eq!(found.len(), usize::from(BLOCKS) * BLOCK);
+}
+
+/// std's succeeds where the vector's memory happens to suit the disk. Ours is copied, so it always may.
+/// Catches: room for a read that is no multiple of a disk's blocks.
+async fn what_is_read_to_the_end_is_what_std_reads() {
+    let folder = Folder::new();
+    for len in [0, 1, 511, 512, 513, 4095, 4096, 4097, 10_000, 262_145, 600_000] {
+        let path = folder.file(&len.to_string());
+        let contents: Vec<u8> = (0..len).map(|at: u32| at.wrapping_mul(31).to_le_bytes()[1]).collect();
+        std::fs::write(&path, &contents).unwrap();
+        let Some(file) = open_direct(&path, fs::OpenOptions::new().read(true)).await else { return };
+        let mut std = std::fs::File::from(file.as_fd().try_clone_to_owned().unwrap());
+        for (start, capacity) in [(0, 0), (0, 5), (0, 4096), (4096, 0), (4096, 5000), (4096, 1 << 20)] {
+            let what = format!("{len} bytes from {start} on, into room for {capacity}");
+            let (mut ours, mut expected) = (b"kept".to_vec(), b"kept".to_vec());
+            ours.reserve_exact(capacity);
+            expected.reserve_exact(capacity);
+            std.seek(SeekFrom::Start(start)).unwrap();
+            let by_std = std.read_to_end(&mut expected);
+            let std_end = std.stream_position().unwrap();
+            file.seek(SeekFrom::Start(start)).await.unwrap();
+            let read = file.read_to_end(&mut ours).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let there = contents.get(usize::try_from(start).unwrap()..).unwrap_or_default();
+            assert!(ours == [b"kept", there].concat(), "{what}");
+            assert_eq!(read, there.len(), "{what}");
+            if let Ok(by_std) = by_std {
+                let our_end = file.stream_position().await.unwrap();
+                assert_eq!((read, &ours, our_end), (by_std, &expected, std_end), "{what}");
+            }
+        }
+    }
 }
 
 /// Catches: a cursor that goes on from where it was, as after a write that does not append.

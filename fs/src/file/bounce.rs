@@ -4,7 +4,7 @@ use runtime::buf::pool::{PIECE_LEN, Piece, piece};
 use runtime::buf::{IoBuf, IoBufMut};
 
 /// What no device wants more of: direct I/O asks for 512 bytes or 4 KiB.
-const ALIGNMENT: usize = 4096;
+pub(super) const ALIGNMENT: usize = 4096;
 
 /// Holds at most 256 KiB.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use runtime::call;
 use runtime::op::file::Position;
 
 use super::File;
+use super::bounce::ALIGNMENT;
 use super::positional::{nothing, nothing_written, parts, unexpected_end};
 use super::turns::Turn;
 use crate::whole::not_utf8;
@@ -207,8 +208,9 @@ impl File {
         let start = buf.len();
         reserve(buf, self.len_left().await)?;
         let mut growing = Growing { len: start, buf };
+        let block = if self.description.is_direct { ALIGNMENT } else { 1 };
         loop {
-            make_room(growing.buf, growing.len)?;
+            make_room(growing.buf, growing.len, block)?;
             match self.read(&mut growing.buf[growing.len..]).await {
                 Ok(0) => return Ok(growing.len - start),
                 Ok(n) => growing.len += n,
@@ -408,13 +410,16 @@ const ROOM_MIN: usize = 32;
 /// A file that does not tell its length, as those of /proc, is read in steps of at least this.
 const GROWTH_MIN: usize = 8 * 1024;
 
-/// Makes room behind the first `len` bytes: all that the vector holds without moving, and more if that is next to
-/// nothing.
-fn make_room(buf: &mut Vec<u8>, len: usize) -> io::Result<()> {
-    if buf.capacity() - len < ROOM_MIN {
+/// Makes room behind the first `len` bytes: all that the vector holds without moving, in whole blocks, and more if that
+/// is next to nothing.
+fn make_room(buf: &mut Vec<u8>, len: usize, block: usize) -> io::Result<()> {
+    if buf.capacity() - len < ROOM_MIN.max(block) {
+        // Counted from the length, which still is that of the last room.
+        buf.truncate(len);
         buf.try_reserve(GROWTH_MIN)?;
     }
-    buf.resize(buf.capacity(), 0);
+    let room = buf.capacity() - len;
+    buf.resize(len + room - room % block, 0);
     Ok(())
 }
 
@@ -433,7 +438,7 @@ impl File {
         reserve(&mut buf, usize::try_from(len_told).unwrap_or(usize::MAX))?;
         let mut len = 0;
         loop {
-            make_room(&mut buf, len)?;
+            make_room(&mut buf, len, 1)?;
             let read = match self.read_now(&mut buf[len..]) {
                 Some(read) => read,
                 None => {
