@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -87,15 +88,23 @@ impl<S> Line<S> {
         queue.granted = Some(next.ticket);
         // The waker may be anybody's, and may come back here.
         drop(queue);
-        next.waker.wake();
+        next.wake();
     }
 
     /// Before the next has the turn: what became of the op is for those who waited to hear of it.
     #[cold]
     fn settle(&self) {
         let settling = std::mem::take(&mut self.queue.borrow_mut().settling);
-        for place in settling {
-            place.waker.wake();
+        settling.into_iter().for_each(Place::wake);
+    }
+}
+
+impl Place {
+    /// The waker is foreign: a panic, of which the panic hook has told, must not cost others their wake or their turn.
+    fn wake(self) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.waker.wake())) {
+            // It may panic in its own Drop.
+            std::mem::forget(payload);
         }
     }
 }

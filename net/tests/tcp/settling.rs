@@ -1,6 +1,9 @@
 //! A shutdown, a flush and the end of a handle wait for the piece of a dropped write, and for nobody else.
 
+use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
 use net::{Shutdown, TcpStream};
 use runtime::JoinHandle;
@@ -86,4 +89,40 @@ async fn who_waits_for_a_dropped_write_does_not_wait_for_the_one_behind_it() {
     timeout(SOON, also_flushed).await.expect("the piece is out").unwrap().unwrap();
     a_few_turns().await;
     nothing_waits_for(stuck, client).await;
+}
+
+/// Wakers are anybody's.
+/// Catches: a waker that panics and takes the others' wakes with it, or the turn that nobody ever has again.
+#[runtime::test(driver = each)]
+async fn a_waker_that_panics_harms_nobody_else() {
+    let (client, server) = narrow_pair().await;
+    let filled = fill(&client).await;
+    assert!(poll_once(pin!(client.write_owned(vec![0; PIECE]))).await.is_pending());
+    let mut first = pin!(client.flush());
+    let mut in_line = Box::pin(client.write(b"never"));
+    let waker = Waker::from(Arc::new(Panics));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(in_line.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let clone = client.try_clone().unwrap();
+    let flushed = runtime::spawn(async move { clone.flush().await });
+    let clone = client.try_clone().unwrap();
+    let written = runtime::spawn(async move { clone.write_all(b"last").await });
+    a_few_turns().await;
+
+    let all = usize::try_from(filled).unwrap() + PIECE;
+    server.read_exact_owned(vec![0; all]).await.unwrap();
+    timeout(SOON, flushed).await.expect("it is woken").unwrap().unwrap();
+    // It was granted the turn, has not heard of it, and gives it up.
+    drop(in_line);
+    timeout(SOON, written).await.expect("it has the turn").unwrap().unwrap();
+    let ((), last) = server.read_exact_owned([0; 4]).await.unwrap();
+    assert_eq!(&last, b"last");
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker panics, as the test wants it");
+    }
 }
