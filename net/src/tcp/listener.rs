@@ -99,8 +99,8 @@ impl TcpListener {
         listener
     }
 
-    /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones: the ring waits for
-    /// a blocking socket, and takes a non-blocking one at its word.
+    /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones, as
+    /// [`into_std`](TcpListener::into_std) gives it back. Who accepts here would wait for either.
     ///
     /// Where the fallback serves, let nobody but cores accept from the same socket (no other process that inherited it
     /// or was passed it, no thread by std's clone): when such a one takes the connection that the core was told of,

@@ -155,8 +155,9 @@ impl TcpStream {
         self.outbound.get_or_init(|| Sender::new(self.fd.clone()))
     }
 
-    /// Takes over a stream of std's, blocking or not. It is made blocking, and so are its clones: the ring waits for a
-    /// blocking socket, and takes a non-blocking one at its word. Timeouts that std has set are taken over, too.
+    /// Takes over a stream of std's, blocking or not. It is made blocking, and so are its clones, as
+    /// [`into_std`](TcpStream::into_std) gives it back; reads and writes here would wait on either. Timeouts that std
+    /// has set are taken over, too.
     ///
     /// # Errors
     ///

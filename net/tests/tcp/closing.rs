@@ -141,6 +141,38 @@ fn handles_that_outlive_their_runtime_can_be_shown() {
     }
 }
 
+/// They are plain system calls. Between two `block_on`, and after the runtime's end.
+/// Catches: an option that asks the core, and panics where none is.
+#[test]
+fn options_can_be_set_where_no_runtime_is() {
+    for driver in [Driver::Ring, Driver::Fallback] {
+        if !is_here(driver, "setting options where no runtime is") {
+            continue;
+        }
+        let runtime = builder(driver).build().unwrap();
+        let (listener, (client, _server)) = runtime.block_on(async { (listen().await, pair().await) });
+        let set_all = |yes: bool| {
+            client.set_nodelay(yes).unwrap();
+            assert_eq!(client.nodelay().unwrap(), yes);
+            client.set_ttl(60 + u32::from(yes)).unwrap();
+            assert_eq!(client.ttl().unwrap(), 60 + u32::from(yes));
+            listener.set_ttl(60 + u32::from(yes)).unwrap();
+            assert_eq!(listener.ttl().unwrap(), 60 + u32::from(yes));
+            let second = yes.then_some(Duration::from_secs(1));
+            client.set_linger(second).unwrap();
+            assert_eq!(client.linger().unwrap(), second);
+            client.set_read_timeout(second).unwrap();
+            assert_eq!(client.read_timeout().unwrap(), second);
+            client.set_write_timeout(second).unwrap();
+            assert_eq!(client.write_timeout().unwrap(), second);
+            assert!(client.take_error().unwrap().is_none() && listener.take_error().unwrap().is_none());
+        };
+        set_all(true);
+        drop(runtime);
+        set_all(false);
+    }
+}
+
 /// Catches: an `into_std` that forgets what a dropped read has received; one that waits for the descriptor to be its
 /// own.
 #[runtime::test(driver = ring)]

@@ -1,5 +1,5 @@
 //! The options of a connection, and what its socket says of itself. All of them are plain system calls, which never
-//! block.
+//! block, and which need no runtime.
 
 use std::io;
 use std::net::SocketAddr;
@@ -72,7 +72,11 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        call::set_option(&self.fd, SocketOption::NoDelay(nodelay))
+        match self.fd.os() {
+            // As all other options, and so also where no runtime is.
+            Ok(fd) => Ok(sockopt::set_tcp_nodelay(fd, nodelay)?),
+            Err(_simulated) => call::set_option(&self.fd, SocketOption::NoDelay(nodelay)),
+        }
     }
 
     /// What [`set_nodelay`](TcpStream::set_nodelay) set. [`std::net::TcpStream::nodelay`].
