@@ -1,7 +1,8 @@
 //! How `serve` starts, and what it says when it cannot.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::folder::Folder;
 use crate::program::{Program, beside_others, serve};
@@ -48,6 +49,38 @@ fn a_root_that_is_none_is_named_with_what_helps() {
     let nowhere = folder.path().join("nowhere");
     assert_refuses(&[nowhere.to_str().unwrap()], 1, &["nowhere", "no such directory", "name one that exists"]);
     assert_refuses(&[file.to_str().unwrap()], 1, &["file.txt", "it is a file", "the directory that it is in"]);
+}
+
+/// Each of the descriptors that it opens as it starts is the one too many once.
+/// Catches: a refusal that advises to take another directory, or another address.
+#[test]
+fn too_few_descriptors_are_named_with_what_helps() {
+    let _turn = beside_others();
+    let folder = Folder::new();
+    // With three it could not even load its libraries.
+    for descriptors in 4..30 {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &descriptors.to_string()]);
+        command.args([env!("CARGO_BIN_EXE_serve"), "--addr", "127.0.0.1:0"]).arg(folder.path());
+        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let is_serving = line.starts_with("serving ");
+        if is_serving {
+            server.kill().unwrap();
+        }
+        let output = server.wait_with_output().unwrap();
+        if is_serving {
+            assert!(descriptors > 4, "nothing was refused");
+            return;
+        }
+        let complaint = without_warnings(&String::from_utf8(output.stderr).unwrap());
+        assert_eq!((output.status.code(), complaint.lines().count()), (Some(1), 1), "{descriptors}: {complaint}");
+        for words in ["Too many open files", "ulimit -n"] {
+            assert!(complaint.contains(words), "{descriptors}: {words:?} is not in {complaint:?}");
+        }
+    }
+    panic!("it does not start with 29 descriptors");
 }
 
 #[test]

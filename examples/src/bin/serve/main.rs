@@ -39,6 +39,7 @@ use std::rc::Rc;
 
 use runtime::signal::ctrl_c;
 use runtime::time::timeout;
+use rustix::io::Errno;
 
 use arguments::{Arguments, Settings};
 use connection::Site;
@@ -82,7 +83,10 @@ async fn serve(settings: &Settings) -> Result<(), String> {
         true => Some(Journal::to_stdout().map_err(|error| format!("cannot log to standard output: {error}"))?),
         false => None,
     };
-    let mut interrupted = ctrl_c().map_err(|error| format!("cannot wait for ctrl-c: {error}"))?;
+    let mut interrupted = ctrl_c().map_err(|error| match cure_for_exhaustion(&error) {
+        Some(cure) => format!("cannot wait for ctrl-c: {error}: {cure}"),
+        None => format!("cannot wait for ctrl-c: {error}"),
+    })?;
     let site = Rc::new(Site::new(root, journal.clone()));
     let server = Server::start(settings.address, site).await.map_err(|error| about_address(settings, &error))?;
     let address = server.local_addr().map_err(|error| format!("cannot tell where it listens: {error}"))?;
@@ -110,7 +114,7 @@ fn about_root(settings: &Settings, error: &io::Error) -> String {
         io::ErrorKind::NotFound => "there is no such directory; name one that exists",
         io::ErrorKind::NotADirectory => "it is a file; name the directory that it is in",
         io::ErrorKind::PermissionDenied => "this user may not enter it; let it, or run as one who may",
-        _ => "name another directory",
+        _ => cure_for_exhaustion(error).unwrap_or("name another directory"),
     };
     format!("cannot serve {}: {error}: {cure}", settings.root.display())
 }
@@ -125,7 +129,16 @@ fn about_address(settings: &Settings, error: &io::Error) -> String {
             "this machine has no such address; 127.0.0.1 is always there, 0.0.0.0 is all"
         }
         io::ErrorKind::PermissionDenied => "ports below 1024 are for root; take a higher one with --addr",
-        _ => "take another address with --addr",
+        _ => cure_for_exhaustion(error).unwrap_or("take another address with --addr"),
     };
     format!("cannot listen on {}: {error}: {cure}", settings.address)
+}
+
+/// What helps where it is not the request that is wrong.
+fn cure_for_exhaustion(error: &io::Error) -> Option<&'static str> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE => Some("this program may open too few files at once; `ulimit -n` allows more"),
+        Errno::NFILE => Some("the whole machine has too many files open; close some, or raise the sysctl fs.file-max"),
+        _ => None,
+    }
 }
