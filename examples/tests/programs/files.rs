@@ -115,12 +115,17 @@ fn a_file_that_the_client_has_is_not_sent_again() {
     }
     let part = client.ask("GET", "/file.bin", &["Range: bytes=1-2", &format!("If-Range: {tag}")]);
     assert_eq!((part.status, part.text()), (206, "ir"));
+    let go_on = ["Range: bytes=1-2", &format!("If-Match: {tag}")];
+    let part = client.ask("GET", "/file.bin", &go_on);
+    assert_eq!((part.status, part.text()), (206, "ir"));
 
     folder.write("file.bin", b"second");
     let changed = client.ask("GET", "/file.bin", &[&same_tag]);
     assert_eq!((changed.status, changed.text()), (200, "second"));
     let whole = client.ask("GET", "/file.bin", &["Range: bytes=1-2", &format!("If-Range: {tag}")]);
     assert_eq!((whole.status, whole.text()), (200, "second"));
+    let another = client.ask("GET", "/file.bin", &go_on);
+    assert_eq!((another.status, another.text()), (412, "412 Precondition Failed\n"));
     server.stop();
 }
 

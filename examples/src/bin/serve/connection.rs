@@ -150,7 +150,7 @@ impl Connection {
                 let part = match answer {
                     Answer::Whole => 0..stamp.length,
                     Answer::Part(part) => part,
-                    Answer::NotModified | Answer::Unsatisfiable => 0..0,
+                    Answer::NotModified | Answer::Unsatisfiable | Answer::PreconditionFailed => 0..0,
                 };
                 if !part.is_empty() && !response.is_head {
                     body = Some(Body::begin(&self.site.chunks, &out, file, part).await);

@@ -64,6 +64,9 @@ impl Response {
             Answer::Unsatisfiable => {
                 return (Status::RangeNotSatisfiable, self.unsatisfiable(out, stamp));
             }
+            Answer::PreconditionFailed => {
+                return (Status::PreconditionFailed, self.message(out, Status::PreconditionFailed));
+            }
         };
         self.begin(out, status);
         if let Some(length) = length {
