@@ -71,9 +71,13 @@ fn a_response_in_flight_is_finished_and_nobody_is_let_in_meanwhile() {
 fn a_client_that_does_not_read_is_cut_after_a_second() {
     let _turn = alone();
     let folder = with_a_large_file();
-    let (server, mut client) = reading(&folder);
+    let (mut server, mut client) = reading(&folder);
+    let mut idle = Client::connect(server.address);
+    assert_eq!(idle.ask("HEAD", "/large", &[]).status, 200);
     let began = Instant::now();
     server.interrupt();
+    idle.expect_end();
+    assert!(server.is_running(), "idle clients are closed only when the others are cut");
     let (status, ended) = server.wait();
     assert_eq!(status.code(), Some(0));
     let took = ended - began;

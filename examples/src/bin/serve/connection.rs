@@ -53,7 +53,7 @@ impl Site {
 /// A client, and what it has sent so far.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Rc<TcpStream>,
     site: Rc<Site>,
     input: Input,
     /// Since when nothing is being answered here; None while something is.
@@ -70,7 +70,7 @@ enum End {
 
 impl Connection {
     /// `idle_since` is kept up to date for whoever may have to choose a connection to give up.
-    pub fn new(stream: TcpStream, site: Rc<Site>, idle_since: Rc<Cell<Option<Instant>>>) -> Self {
+    pub fn new(stream: Rc<TcpStream>, site: Rc<Site>, idle_since: Rc<Cell<Option<Instant>>>) -> Self {
         Self { stream, site, input: Input::default(), idle_since }
     }
 
@@ -269,7 +269,7 @@ mod tests {
         let client = TcpStream::connect("127.0.0.1:80").await.unwrap();
         let (stream, _peer) = listener.accept().await.unwrap();
         let site = Rc::new(Site::new(fs::Dir::open("/").await.unwrap(), None));
-        let connection = Connection::new(stream, site, Rc::default());
+        let connection = Connection::new(Rc::new(stream), site, Rc::default());
         (client, runtime::spawn(connection.run()))
     }
 

@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use net::{TcpListener, TcpStream};
+use net::{Shutdown, TcpListener, TcpStream};
 use runtime::JoinHandle;
 use runtime::time::{Duration, Instant, now, sleep, timeout_at};
 use rustix::io::Errno;
@@ -124,6 +124,8 @@ struct Clients {
 #[derive(Debug)]
 struct Client {
     task: JoinHandle<()>,
+    /// What the task serves, until it closes it: to cut it.
+    stream: Weak<TcpStream>,
     idle_since: Rc<Cell<Option<Instant>>>,
 }
 
@@ -138,13 +140,15 @@ impl Clients {
         let number = self.last_number.get() + 1;
         self.last_number.set(number);
         let idle_since = Rc::new(Cell::new(Some(now())));
+        let stream = Rc::new(stream);
+        let weak = Rc::downgrade(&stream);
         let connection = Connection::new(stream, site.clone(), idle_since.clone());
         let leaving = Leaving { clients: self.clone(), number };
         let task = runtime::spawn(async move {
             let _leaving = leaving;
             connection.run().await;
         });
-        self.connected.borrow_mut().insert(number, Client { task, idle_since });
+        self.connected.borrow_mut().insert(number, Client { task, stream: weak, idle_since });
     }
 
     /// Whether one was idle for long enough.
@@ -167,6 +171,11 @@ impl Clients {
         }
         for client in &mut clients {
             if timeout_at(deadline, &mut client.task).await.is_err() {
+                // A send that is only dropped goes on for as long as the end of the runtime lasts. This one fails, if
+                // the client has not gone before.
+                if let Some(stream) = client.stream.upgrade() {
+                    let _gone = stream.shutdown(Shutdown::Both).await;
+                }
                 client.task.abort();
                 // Cancelled, or just in time.
                 let _ended = (&mut client.task).await;
@@ -208,4 +217,75 @@ fn connections_max() -> usize {
 fn is_exhaustion(error: &io::Error) -> bool {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::path::PathBuf;
+
+    use runtime::time::timeout;
+
+    use super::*;
+
+    /// More than all socket buffers on the way together take.
+    const LARGE_LEN: usize = 48 << 20;
+
+    /// A file of that length, in a folder of its own.
+    struct Large(PathBuf);
+
+    impl Large {
+        fn new() -> Large {
+            let driver = runtime::metrics().driver;
+            let folder = std::env::temp_dir().join(format!("gimmal-serve-stop-{}-{driver}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::File::create(folder.join("large")).unwrap().set_len(u64::try_from(LARGE_LEN).unwrap()).unwrap();
+            Large(folder)
+        }
+    }
+
+    impl Drop for Large {
+        fn drop(&mut self) {
+            let _left_to_the_next_cleaning = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Nothing of its response is on its way any more, so that the end of the program waits for none of it.
+    async fn a_client_that_does_not_read_is_cut_at_the_end_of_its_grace() {
+        let large = Large::new();
+        let in_flight_before = runtime::metrics().in_flight;
+        let site = Rc::new(Site::new(fs::Dir::open(&large.0).await.unwrap(), None));
+        let server = Server::start("127.0.0.1:0".parse().unwrap(), site).await.unwrap();
+        let mut client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let (mut client, status) = runtime::spawn_blocking(move || {
+            let mut status = [0; 15];
+            client.read_exact(&mut status).map(|()| (client, status))
+        })
+        .await
+        .unwrap()
+        .unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200 OK");
+        server.stop().await.unwrap();
+        let is_over = async {
+            while runtime::metrics().in_flight > in_flight_before {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), is_over).await.expect("its last send is over");
+        let mut received = Vec::new();
+        let _reset_or_end = client.read_to_end(&mut received);
+        assert!(received.len() < LARGE_LEN, "all of it has arrived");
+    }
+
+    /// Catches: a response that is cut by dropping it, whose last send then goes on.
+    #[runtime::test(driver = ring)]
+    async fn on_a_ring_a_client_that_does_not_read_is_cut_at_the_end_of_its_grace() {
+        a_client_that_does_not_read_is_cut_at_the_end_of_its_grace().await;
+    }
+
+    #[runtime::test(driver = fallback)]
+    async fn on_the_fallback_a_client_that_does_not_read_is_cut_at_the_end_of_its_grace() {
+        a_client_that_does_not_read_is_cut_at_the_end_of_its_grace().await;
+    }
 }
