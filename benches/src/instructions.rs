@@ -40,7 +40,7 @@ const SUBJECTS: &[Subject] = &[
         name: "read",
         what: "cached read, owned, 64 in flight",
         ops: 20_000,
-        budget: 530,
+        budget: 535,
         run: read_many,
         ask: None,
     },

@@ -22,6 +22,7 @@ on_real_kernels! {
     offsets_beyond_four_gibibytes_are_whole,
     nothing_asked_for_is_nothing_done,
     a_transfer_of_nothing_is_refused_as_in_std,
+    what_has_no_offsets_is_refused_as_in_std,
     a_mode_and_the_umask_count_as_in_std,
     flags_that_open_ignores_are_ignored,
     a_confined_path_never_leads_out,
@@ -154,6 +155,36 @@ async fn a_transfer_of_nothing_is_refused_as_in_std() {
         same(&format!("{what}: write_at"), ours.write_at(&[], 0).await, std.write_at(&[], 0));
         let given = ours.write_owned(Vec::new()).await.map_err(io::Error::from);
         same(&format!("{what}: write_owned"), given, std.write(&[]));
+    }
+}
+
+/// A ring takes no heed of the offset of a pipe.
+/// Catches: a read at an offset that takes what comes next, for good if it is dropped; a write that is appended.
+async fn what_has_no_offsets_is_refused_as_in_std() {
+    let (pipe_reader, mut pipe_writer) = std::io::pipe().unwrap();
+    let (socket, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    pipe_writer.write_all(b"hello").unwrap();
+    peer.write_all(b"hello").unwrap();
+    let files: [(&str, OwnedFd); 4] = [
+        ("a pipe to read", pipe_reader.into()),
+        ("a pipe to write", pipe_writer.into()),
+        ("a socket", socket.into()),
+        ("a text of the kernel's", std::fs::File::open("/proc/self/limits").unwrap().into()),
+    ];
+    for (what, fd) in files {
+        let std = std::fs::File::from(fd);
+        let ours = fs::File::from_std(std.try_clone().unwrap());
+        let given = ours.read_at_owned([0; 4], 3).await.map(|(n, _buf)| n).map_err(io::Error::from);
+        let by_std = std.read_at(&mut [0; 4], 3);
+        same(&format!("{what}: read_at_owned"), given, by_std);
+        same(&format!("{what}: read_at"), ours.read_at(&mut [0; 4], 3).await, std.read_at(&mut [0; 4], 3));
+        let given = ours.write_at_owned("more", 3).await.map(|(n, _buf)| n).map_err(io::Error::from);
+        same(&format!("{what}: write_at_owned"), given, std.write_at(b"more", 3));
+        same(&format!("{what}: write_at"), ours.write_at(b"more", 3).await, std.write_at(b"more", 3));
+        if let "a pipe to read" | "a socket" = what {
+            let (n, buf) = ours.read_owned([0; 8]).await.unwrap();
+            assert_eq!(&buf[..n], b"hello", "{what}");
+        }
     }
 }
 

@@ -15,12 +15,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, SeekFrom};
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use runtime::call;
-use runtime::fd::SharedFd;
+use runtime::fd::{FdRef, SharedFd};
+use runtime::op::file::Position;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::turns::Turns;
 use super::waiting::OtherEnd;
@@ -37,6 +40,9 @@ pub(crate) struct Description {
     /// O_APPEND.
     pub appends: bool,
     pub other_end: OtherEnd,
+    /// Known to have offsets to read at, and to write at. They never change.
+    pub reads_at: Cell<bool>,
+    pub writes_at: Cell<bool>,
     orphans: Cell<Orphans>,
     awaiting_orphans: RefCell<Vec<Waker>>,
     /// Why a write or a sync failed that nobody waited for. Told once.
@@ -81,11 +87,31 @@ impl Description {
             is_direct,
             appends: flags.contains(OFlags::APPEND),
             other_end: OtherEnd::new(flags),
+            reads_at: Cell::new(false),
+            writes_at: Cell::new(false),
             orphans: Cell::default(),
             awaiting_orphans: RefCell::default(),
             error: RefCell::default(),
             parked: RefCell::default(),
         })
+    }
+
+    /// Refuses a read at an offset where there are none: in a pipe, a socket, a terminal. A ring takes no heed of the
+    /// offset there, and would take what comes next. One system call for each open file.
+    ///
+    /// # Errors
+    ///
+    /// ESPIPE, as pread(2).
+    #[cold]
+    pub fn check_read(&self, fd: FdRef<'_>, position: Position) -> io::Result<()> {
+        // With no memory to fill the kernel looks at nothing but the descriptor.
+        ask_for_offsets(&self.reads_at, fd, position, |fd| rustix::io::preadv(fd, &mut [], 0))
+    }
+
+    /// As [`check_read`](Description::check_read), of a write.
+    #[cold]
+    pub fn check_write(&self, fd: FdRef<'_>, position: Position) -> io::Result<()> {
+        ask_for_offsets(&self.writes_at, fd, position, |fd| rustix::io::pwritev(fd, &[], 0))
     }
 
     /// Waits until no dropped write is on its way any more.
@@ -187,6 +213,25 @@ impl Description {
     pub fn has_parked(&self) -> bool {
         !self.parked.borrow().is_empty()
     }
+}
+
+fn ask_for_offsets(
+    are_known: &Cell<bool>,
+    fd: FdRef<'_>,
+    position: Position,
+    ask: fn(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+) -> io::Result<()> {
+    if position == Position::Cursor {
+        return Ok(());
+    }
+    // A simulated kernel looks at the offset itself, as pread(2) does. What else is wrong, the op will say.
+    if let FdRef::Os(fd) = fd
+        && let Err(Errno::SPIPE) = ask(fd)
+    {
+        return Err(Errno::SPIPE.into());
+    }
+    are_known.set(true);
+    Ok(())
 }
 
 /// Moves the cursor back by `len`. `false`: it stays, as that of an eventfd, a timerfd or an inotify does, whose

@@ -46,7 +46,7 @@ impl File {
     pub async fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         check_offset(offset)?;
         if buf.is_empty() {
-            return nothing(|| call::try_read(&self.fd, &mut [], Position::At(offset))).await;
+            return self.read_nothing(Position::At(offset));
         }
         match self.try_read(buf, Position::At(offset)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -314,6 +314,27 @@ impl File {
         }
     }
 
+    /// Reads nothing, to hear what std would: that the file was not opened for it, or has no offsets. The kernel does
+    /// not get as far as the file itself, so nothing waits.
+    #[cold]
+    pub(super) fn read_nothing(&self, position: Position) -> io::Result<usize> {
+        match (self.fd.os(), position) {
+            (Ok(fd), Position::At(offset)) => Ok(rustix::io::preadv(fd, &mut [], offset)?),
+            (Ok(fd), Position::Cursor) => Ok(rustix::io::readv(fd, &mut [])?),
+            (Err(_simulated), _) => done_or_nothing(call::try_read(&self.fd, &mut [], position)),
+        }
+    }
+
+    /// As [`read_nothing`](File::read_nothing).
+    #[cold]
+    pub(super) fn write_nothing(&self, position: Position) -> io::Result<usize> {
+        match (self.fd.os(), position) {
+            (Ok(fd), Position::At(offset)) => Ok(rustix::io::pwritev(fd, &[], offset)?),
+            (Ok(fd), Position::Cursor) => Ok(rustix::io::writev(fd, &[])?),
+            (Err(_simulated), _) => done_or_nothing(call::try_write(&self.fd, &[], position)),
+        }
+    }
+
     /// Reads into a given buffer: by the ring, where reads of many tasks share one system call.
     #[inline]
     pub(super) fn read_given<B: IoBufMut>(
@@ -321,7 +342,7 @@ impl File {
         buf: B,
         position: Position,
         turn: Option<Turn>,
-    ) -> Tended<'_, Reading<B>> {
+    ) -> Tended<'_, Reading<B, true>> {
         tended(&self.description, self.reading(buf, position, turn))
     }
 
@@ -386,7 +407,12 @@ impl File {
     }
 
     #[inline]
-    pub(super) fn reading<B: IoBufMut>(&self, buf: B, position: Position, turn: Option<Turn>) -> Reading<B> {
+    pub(super) fn reading<B: IoBufMut, const GIVEN: bool>(
+        &self,
+        buf: B,
+        position: Position,
+        turn: Option<Turn>,
+    ) -> Reading<B, GIVEN> {
         let Start { position, leaves_cursor } = self.start(position);
         let read = Read { fd: self.fd.clone(), buf, position };
         Reading { read, description: self.description.clone(), turn, leaves_cursor }
@@ -399,24 +425,15 @@ impl File {
     }
 }
 
-/// Result and buffer, apart.
-/// Transfers nothing, by `attempt`, to hear what std would: that the file was not opened for it, or has no offsets. The
-/// kernel does not get as far as the file itself, so nothing waits.
-#[cold]
-pub(super) async fn nothing(attempt: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match attempt() {
-            // Without a number it is the task that has done enough in its turn.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && error.raw_os_error().is_none() => {
-                runtime::yield_now().await;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => return Ok(0),
-            done => return done,
-        }
+/// A transfer of nothing that would wait for something has been done.
+fn done_or_nothing(tried: io::Result<usize>) -> io::Result<usize> {
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        done => done,
     }
 }
 
+/// Result and buffer, apart.
 pub(super) fn parts<T, B>(result: BufResult<T, B>) -> (io::Result<T>, B) {
     match result {
         Ok((value, buf)) => (Ok(value), buf),

@@ -8,7 +8,7 @@ use runtime::op::file::Position;
 
 use super::File;
 use super::bounce::ALIGNMENT;
-use super::positional::{nothing, nothing_written, parts, unexpected_end};
+use super::positional::{nothing_written, parts, unexpected_end};
 use super::turns::Turn;
 use crate::whole::not_utf8;
 
@@ -49,7 +49,7 @@ impl File {
     /// ```
     pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
-            return nothing(|| call::try_read(&self.fd, &mut [], Position::Cursor)).await;
+            return self.read_nothing(Position::Cursor);
         }
         // Who finds the turn free gets it at once, and nothing has changed by then.
         let was_free = self.description.turns.are_free();

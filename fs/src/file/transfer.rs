@@ -83,9 +83,10 @@ impl Drop for Ending {
     }
 }
 
-/// A read.
+/// A read. Into memory that is lent, and not `GIVEN`, it has been tried before, so that an offset where there are none
+/// has been refused.
 #[derive(Debug)]
-pub(super) struct Reading<B> {
+pub(super) struct Reading<B, const GIVEN: bool> {
     pub read: Read<B>,
     pub description: Rc<Description>,
     /// At the cursor.
@@ -94,16 +95,20 @@ pub(super) struct Reading<B> {
     pub leaves_cursor: bool,
 }
 
-impl<B: IoBufMut> TendedOp for Reading<B> {
+impl<B: IoBufMut, const GIVEN: bool> TendedOp for Reading<B, GIVEN> {
     const EFFECT: Effect = Effect::None;
 }
 
-impl<B: IoBufMut> Op for Reading<B> {
+impl<B: IoBufMut, const GIVEN: bool> Op for Reading<B, GIVEN> {
     type Output = BufResult<usize, B>;
 
     #[inline]
     fn check(&self) -> io::Result<()> {
-        self.read.check()
+        self.read.check()?;
+        if !GIVEN || self.description.reads_at.get() {
+            return Ok(());
+        }
+        self.description.check_read(self.read.fd.borrow(), self.read.position)
     }
 
     #[inline]
@@ -158,7 +163,11 @@ impl<B: IoBuf> Op for Writing<B> {
 
     #[inline]
     fn check(&self) -> io::Result<()> {
-        self.write.check()
+        self.write.check()?;
+        if self.description.writes_at.get() {
+            return Ok(());
+        }
+        self.description.check_write(self.write.fd.borrow(), self.write.position)
     }
 
     #[inline]

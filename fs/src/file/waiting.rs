@@ -28,7 +28,6 @@ use rustix::io::{Errno, retry_on_intr};
 use super::File;
 use super::bounce::Bounce;
 use super::description::{Description, Effect};
-use super::positional::nothing;
 use super::transfer::{Remains, TendedOp, tended};
 use super::turns::Turn;
 
@@ -70,6 +69,7 @@ impl File {
         let mut len = buf.len();
         let has_other_end = self.has_other_end();
         if has_other_end {
+            self.description.check_read(self.fd.borrow(), position)?;
             if let Some(read) = self.read_declining(buf, position).await {
                 return read;
             }
@@ -79,7 +79,7 @@ impl File {
             len = len.min(READ_MAX);
         }
         let bounce = Bounce::take(len, has_other_end || self.description.is_direct).await;
-        let (n, bounce) = tended(&self.description, self.reading(bounce, position, turn)).await?;
+        let (n, bounce) = tended(&self.description, self.reading::<_, false>(bounce, position, turn)).await?;
         buf[..n].copy_from_slice(&bounce.bytes()[..n]);
         Ok(n)
     }
@@ -92,7 +92,7 @@ impl File {
         turn: Option<Turn>,
     ) -> io::Result<usize> {
         if buf.is_empty() {
-            return nothing(|| call::try_write(&self.fd, &[], position)).await;
+            return self.write_nothing(position);
         }
         let has_other_end = self.has_other_end();
         if has_other_end {
