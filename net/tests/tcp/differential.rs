@@ -116,8 +116,11 @@ macro_rules! script {
         say(told("write into the other half", server.write(b"on")$($await)*));
         say(told("read that", client.read(&mut buf)$($await)*));
         say(told("write after shutdown", client.write(b"x")$($await)*));
+        say(told("write nothing after shutdown", client.write(&[])$($await)*));
         say(told("shut down again", client.shutdown(Shutdown::Write)$($await)*));
         say(told("shut down reading", client.shutdown(Shutdown::Read)$($await)*));
+        say(told("read nothing after that", client.read(&mut [])$($await)*));
+        say(told("peek nothing after that", client.peek(&mut [])$($await)*));
         say(told("read after that", client.read(&mut buf)$($await)*));
         say(told("shut down the server", server.shutdown(Shutdown::Both)$($await)*));
         say(told("shut down what is gone", server.shutdown(Shutdown::Both)$($await)*));
@@ -135,6 +138,8 @@ macro_rules! script {
         say(told("read a reset", server.read(&mut buf)$($await)*));
         say(told("read after a reset", server.read(&mut buf)$($await)*));
         say(told("write after a reset", server.write(b"x")$($await)*));
+        say(told("write nothing after a reset", server.write(&[])$($await)*));
+        say(told("read nothing after a reset", server.read(&mut [])$($await)*));
         say(told("shut down after a reset", server.shutdown(Shutdown::Both)$($await)*));
         said
     }};
