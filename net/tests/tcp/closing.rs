@@ -99,28 +99,6 @@ fn a_runtime_ends_soon_although_an_accept_and_a_read_are_pending() {
     }
 }
 
-/// Catches: a plain system call that asks for a core first, and panics.
-#[test]
-fn options_can_be_set_outside_of_a_runtime() {
-    for driver in [Driver::Ring, Driver::Fallback, Driver::Simulated] {
-        if !is_here(driver, "setting options outside of a runtime") {
-            continue;
-        }
-        let runtime = builder(driver).build().unwrap();
-        let (stream, _peer) = runtime.block_on(pair());
-        stream.set_nodelay(true).unwrap();
-        drop(runtime);
-        let set = stream.set_nodelay(true);
-        if driver == Driver::Simulated {
-            // Its kernel has gone.
-            assert_eq!(set.unwrap_err().raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
-        } else {
-            set.unwrap();
-            assert!(stream.nodelay().unwrap());
-        }
-    }
-}
-
 /// Catches: a Debug that asks the core which is gone, and panics.
 #[test]
 fn handles_that_outlive_their_runtime_can_be_shown() {
@@ -324,4 +302,15 @@ async fn the_close_of_one_handle_leaves_what_is_unread_to_its_clones() {
     let mut rest = [0; 2];
     server.read_exact(&mut rest).await.unwrap();
     assert_eq!(&rest, b"ab");
+}
+
+/// Catches: a simulated socket whose option is set on a real one, or that panics where its kernel is gone.
+#[test]
+fn the_options_of_a_simulated_socket_go_with_its_kernel() {
+    let runtime = builder(Driver::Simulated).build().unwrap();
+    let (client, _server) = runtime.block_on(pair());
+    client.set_nodelay(true).unwrap();
+    drop(runtime);
+    let error = client.set_nodelay(true).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
 }

@@ -72,11 +72,7 @@ impl TcpStream {
     /// # Ok(()) }
     /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        match self.fd.os() {
-            // As all other options, and so also where no runtime is.
-            Ok(fd) => Ok(sockopt::set_tcp_nodelay(fd, nodelay)?),
-            Err(_simulated) => call::set_option(&self.fd, SocketOption::NoDelay(nodelay)),
-        }
+        call::set_option(&self.fd, SocketOption::NoDelay(nodelay))
     }
 
     /// What [`set_nodelay`](TcpStream::set_nodelay) set. [`std::net::TcpStream::nodelay`].
