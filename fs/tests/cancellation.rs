@@ -2,23 +2,27 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::Path;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use runtime::op::Nop;
 
 #[macro_use]
-#[path = "common/kernels.rs"]
-mod kernels;
+#[path = "../../runtime/tests/common/real_drivers.rs"]
+mod real_drivers;
+#[path = "common/dropped.rs"]
+mod dropped;
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/open.rs"]
+mod open;
 
+use dropped::begin_and_drop;
 use folder::Folder;
+use open::descriptors_of;
 
-on_real_kernels! {
+on_ring_and_fallback! {
     a_dropped_read_leaves_the_cursor_where_it_was,
     what_a_dropped_read_took_from_a_pipe_goes_to_the_next,
     what_a_dropped_read_took_from_an_eventfd_goes_to_the_next,
@@ -30,15 +34,6 @@ on_real_kernels! {
     closing_waits_for_what_was_dropped,
     turns_at_the_cursor_come_in_order_and_survive_drops,
     a_vector_holds_what_was_read_when_reading_on_is_dropped,
-}
-
-/// The op is in flight afterwards, unless it is answered already.
-async fn begin_and_drop<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
 }
 
 /// Until the kernel has nothing of ours. Each trip asks it once, so this ends with the slowest.
@@ -63,7 +58,7 @@ async fn a_dropped_read_leaves_the_cursor_where_it_was() {
     let file = fs::File::open(folder.file("file")).await.unwrap();
     let (mut at, mut dropped) = (0, 0);
     for round in 0..500 {
-        dropped += usize::from(begin_and_drop(file.read_owned(vec![0; 1 + round])).await.is_none());
+        dropped += usize::from(begin_and_drop(file.read_owned(vec![0; 1 + round])).is_none());
         let (n, buf) = file.read_owned([0; 7]).await.unwrap();
         assert_eq!(&buf[..n], &digits(100_000)[at..at + n], "round {round}");
         at += n;
@@ -78,7 +73,7 @@ async fn what_a_dropped_read_took_from_a_pipe_goes_to_the_next() {
     let file = fs::File::from(std::os::fd::OwnedFd::from(reader));
     for round in 0..200_u32 {
         writer.write_all(&round.to_le_bytes()).unwrap();
-        assert!(begin_and_drop(file.read_owned([0; 3])).await.is_none());
+        assert!(begin_and_drop(file.read_owned([0; 3])).is_none());
         nothing_in_flight().await;
         let mut lent = [0; 2];
         file.read_exact(&mut lent).await.unwrap();
@@ -96,7 +91,7 @@ async fn what_a_dropped_read_took_from_an_eventfd_goes_to_the_next() {
     let file = fs::File::from(event.try_clone().unwrap());
     for round in 1..=100_u64 {
         rustix::io::write(&event, &round.to_ne_bytes()).unwrap();
-        assert!(begin_and_drop(file.read_owned([0; 8])).await.is_none());
+        assert!(begin_and_drop(file.read_owned([0; 8])).is_none());
         nothing_in_flight().await;
         let next = runtime::time::timeout(Duration::from_secs(10), file.read_owned([0; 8])).await;
         let (n, count) = next.expect("what was read is lost").unwrap();
@@ -113,8 +108,8 @@ async fn a_dropped_write_goes_out_whole_and_before_the_next() {
     for round in 0..200_usize {
         let first = digits(1 + round * 300);
         match round % 2 {
-            0 => assert!(begin_and_drop(file.write(&first)).await.is_none()),
-            _ => assert!(begin_and_drop(file.write_owned(first.clone())).await.is_none()),
+            0 => assert!(begin_and_drop(file.write(&first)).is_none()),
+            _ => assert!(begin_and_drop(file.write_owned(first.clone())).is_none()),
         }
         file.write_all(b"|").await.unwrap();
         expected.extend(first);
@@ -133,8 +128,8 @@ async fn a_dropped_write_never_overwrites_a_later_one() {
     for round in 0..300_u32 {
         let stale = vec![b'-'; 200_000];
         match round % 2 {
-            0 => assert!(begin_and_drop(file.write_at(&stale, 0)).await.is_none()),
-            _ => assert!(begin_and_drop(file.write_at_owned(stale, 0)).await.is_none()),
+            0 => assert!(begin_and_drop(file.write_at(&stale, 0)).is_none()),
+            _ => assert!(begin_and_drop(file.write_at_owned(stale, 0)).is_none()),
         }
         let fresh = round.to_string().into_bytes();
         match round % 3 {
@@ -160,7 +155,7 @@ async fn a_dropped_write_at_the_cursor_is_before_its_clones_next() {
     let file = fs::File::create(folder.file("file")).await.unwrap();
     let clone = file.try_clone().unwrap();
     for _ in 0..100 {
-        assert!(begin_and_drop(file.write_owned(vec![b'a'; 50_000])).await.is_none());
+        assert!(begin_and_drop(file.write_owned(vec![b'a'; 50_000])).is_none());
         clone.write_all(b"b").await.unwrap();
     }
     let found = std::fs::read(folder.file("file")).unwrap();
@@ -175,25 +170,19 @@ async fn the_error_of_a_dropped_write_is_told_once() {
     let full = async || full().open("/dev/full").await.unwrap();
 
     let file = full().await;
-    assert!(begin_and_drop(file.write(b"x")).await.is_none());
+    assert!(begin_and_drop(file.write(b"x")).is_none());
     assert_eq!(file.sync_all().await.unwrap_err().kind(), ErrorKind::StorageFull);
     assert_ne!(file.sync_all().await.map_err(|error| error.kind()), Err(ErrorKind::StorageFull), "told twice");
 
-    assert!(begin_and_drop(file.write_at_owned(*b"x", 0)).await.is_none());
+    assert!(begin_and_drop(file.write_at_owned(*b"x", 0)).is_none());
     nothing_in_flight().await;
     let (error, buf) = file.write_owned(*b"y").await.unwrap_err().into_parts();
     assert_eq!((error.kind(), buf), (ErrorKind::StorageFull, *b"y"));
     file.close().await.unwrap();
 
     let file = full().await;
-    assert!(begin_and_drop(file.write_owned(*b"x")).await.is_none());
+    assert!(begin_and_drop(file.write_owned(*b"x")).is_none());
     assert_eq!(file.close().await.unwrap_err().kind(), ErrorKind::StorageFull);
-}
-
-fn descriptors_of(path: &Path) -> usize {
-    let links =
-        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    links.filter(|link| link.starts_with(path)).count()
 }
 
 /// Dropped before the kernel has it, and after it has answered.
@@ -228,10 +217,10 @@ async fn closing_waits_for_what_was_dropped() {
     for round in 0..60 {
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).write(true).open(folder.file("file")).await.unwrap();
-        assert!(begin_and_drop(file.read_at_owned(vec![0; 50_000], 0)).await.is_none());
-        assert!(begin_and_drop(file.write_at_owned(digits(10), 100_000 + 10 * round)).await.is_none());
+        assert!(begin_and_drop(file.read_at_owned(vec![0; 50_000], 0)).is_none());
+        assert!(begin_and_drop(file.write_at_owned(digits(10), 100_000 + 10 * round)).is_none());
         if round % 10 == 0 {
-            assert!(begin_and_drop(file.sync_all()).await.is_none());
+            assert!(begin_and_drop(file.sync_all()).is_none());
         }
         if round % 2 == 0 {
             file.close().await.unwrap();
@@ -257,7 +246,7 @@ async fn turns_at_the_cursor_come_in_order_and_survive_drops() {
             if number % 3 == 0 {
                 let write = file.write_owned(*b"never\n");
                 // It stands in line behind the others, and leaves.
-                if begin_and_drop(write).await.is_some() {
+                if begin_and_drop(write).is_some() {
                     unreachable!("a write is never ready at once");
                 }
             }
@@ -281,7 +270,7 @@ async fn a_vector_holds_what_was_read_when_reading_on_is_dropped() {
     let file = fs::File::from(std::os::fd::OwnedFd::from(reader));
     let mut read = b"before ".to_vec();
     writer.write_all(b"some").unwrap();
-    assert!(begin_and_drop(file.read_to_end(&mut read)).await.is_none(), "the pipe is open");
+    assert!(begin_and_drop(file.read_to_end(&mut read)).is_none(), "the pipe is open");
     assert_eq!(read, b"before some");
     writer.write_all(b" more").unwrap();
     drop(writer);

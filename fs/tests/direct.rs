@@ -1,25 +1,25 @@
 //! Direct I/O at the cursor. A ring starts it, the disk answers later, and the kernel moves no cursor then.
 
-use std::future::Future;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 
 use runtime::buf::{IoBuf, Slice};
 use rustix::fs::OFlags;
 
 #[macro_use]
-#[path = "common/kernels.rs"]
-mod kernels;
+#[path = "../../runtime/tests/common/real_drivers.rs"]
+mod real_drivers;
+#[path = "common/dropped.rs"]
+mod dropped;
 #[path = "common/folder.rs"]
 mod folder;
 
+use dropped::begin_and_drop;
 use folder::Folder;
 
-on_real_kernels! {
+on_ring_and_fallback! {
     the_cursor_moves_as_in_std,
     what_is_read_to_the_end_is_what_std_reads,
     a_file_opened_to_append_ends_where_it_was_written_to,
@@ -50,11 +50,6 @@ async fn open_direct(path: &Path, options: &mut fs::OpenOptions) -> Option<fs::F
             None
         }
     }
-}
-
-fn begin_and_drop<T>(future: impl Future<Output = T>) -> bool {
-    let mut future = pin!(future);
-    matches!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
 }
 
 /// Lent and given, by two handles of one open file.
@@ -132,7 +127,7 @@ async fn a_file_opened_to_append_ends_where_it_was_written_to() {
     file.read_exact(&mut [0; BLOCK]).await.unwrap();
     file.write_all(&[77; BLOCK]).await.unwrap();
     assert_eq!(file.stream_position().await.unwrap(), (usize::from(BLOCKS) + 1) as u64 * BLOCK as u64);
-    assert!(begin_and_drop(file.write_owned(block(78))));
+    assert!(begin_and_drop(file.write_owned(block(78))).is_none());
     assert_eq!(file.stream_position().await.unwrap(), (usize::from(BLOCKS) + 2) as u64 * BLOCK as u64);
     let found = std::fs::read(&path).unwrap();
     assert_eq!(found[usize::from(BLOCKS) * BLOCK..], [[77; BLOCK], [78; BLOCK]].concat());
@@ -146,15 +141,15 @@ async fn what_is_dropped_leaves_the_cursor_where_the_next_one_belongs() {
     let Some(file) = open_direct(&path, fs::OpenOptions::new().read(true).write(true)).await else { return };
     for number in (0..BLOCKS).step_by(2) {
         let at = u64::from(number) * BLOCK as u64;
-        assert!(begin_and_drop(file.read(&mut [0; BLOCK])));
-        assert!(begin_and_drop(file.read_owned(block(0))));
+        assert!(begin_and_drop(file.read(&mut [0; BLOCK])).is_none());
+        assert!(begin_and_drop(file.read_owned(block(0))).is_none());
         assert_eq!(file.stream_position().await.unwrap(), at);
         let mut lent = [0; BLOCK];
         file.read_exact(&mut lent).await.unwrap();
         assert_eq!(lent, [number; BLOCK]);
         match number % 4 {
-            0 => assert!(begin_and_drop(file.write(&[number + 100; BLOCK]))),
-            _ => assert!(begin_and_drop(file.write_owned(block(number + 100)))),
+            0 => assert!(begin_and_drop(file.write(&[number + 100; BLOCK])).is_none()),
+            _ => assert!(begin_and_drop(file.write_owned(block(number + 100))).is_none()),
         }
         assert_eq!(file.stream_position().await.unwrap(), at + 2 * BLOCK as u64);
     }

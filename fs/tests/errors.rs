@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use rustix::fs::OFlags;
 
 #[macro_use]
-#[path = "common/kernels.rs"]
-mod kernels;
+#[path = "../../runtime/tests/common/real_drivers.rs"]
+mod real_drivers;
 #[path = "common/folder.rs"]
 mod folder;
 
 use folder::Folder;
 
-on_real_kernels! {
+on_ring_and_fallback! {
     paths_fail_as_in_std,
     an_offset_that_is_no_offset_is_refused_and_moves_nothing,
     offsets_beyond_four_gibibytes_are_whole,

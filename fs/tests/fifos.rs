@@ -18,14 +18,17 @@ use runtime::{metrics, spawn, submit};
 use rustix::fs::{CWD, FileType, Mode};
 
 #[macro_use]
-#[path = "common/kernels.rs"]
-mod kernels;
+#[path = "../../runtime/tests/common/real_drivers.rs"]
+mod real_drivers;
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/open.rs"]
+mod open;
 
 use folder::Folder;
+use open::descriptors_of;
 
-on_real_kernels! {
+on_ring_and_fallback! {
     an_open_to_write_waits_for_who_reads,
     an_open_that_is_not_to_wait_says_what_std_says,
     what_is_no_fifo_answers_at_once,
@@ -71,12 +74,6 @@ async fn still_waits<T>(future: &mut Pin<Box<impl Future<Output = T>>>) -> bool 
         submit(Nop).await.unwrap();
     }
     true
-}
-
-fn descriptors_of(path: &Path) -> usize {
-    let links =
-        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    links.filter(|link| link == path).count()
 }
 
 /// By a path, and beneath a directory.

@@ -20,10 +20,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 #[macro_use]
-#[path = "common/kernels.rs"]
-mod kernels;
+#[path = "../../runtime/tests/common/real_drivers.rs"]
+mod real_drivers;
 
-on_real_kernels! {
+on_ring_and_fallback! {
     silent_terminals_hold_no_buffer,
     who_comes_too_late_waits_on,
     what_is_not_to_wait_says_what_std_says,

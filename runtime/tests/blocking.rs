@@ -2,35 +2,23 @@
 
 #[path = "common/child.rs"]
 mod child;
+#[path = "common/gate.rs"]
+mod gate;
 
 use std::fs::{self, DirEntry, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
+use gate::Gate;
 use runtime::op::Nop;
 use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags, c_path};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, sleep, timeout};
 use runtime::{Builder, spawn, spawn_blocking, submit};
 use rustix::fs::{CWD, FileType, mknodat};
-
-/// Jobs wait here until it opens.
-#[derive(Default)]
-struct Gate(Mutex<bool>, Condvar);
-
-impl Gate {
-    fn open(&self) {
-        *self.0.lock().unwrap() = true;
-        self.1.notify_all();
-    }
-
-    fn pass(&self) {
-        drop(self.1.wait_while(self.0.lock().unwrap(), |open| !*open).unwrap());
-    }
-}
 
 #[runtime::test(driver = ring)]
 async fn the_result_comes_from_another_thread() {

@@ -1,18 +1,15 @@
 //! The buffers of a core are few, and whoever waits for one gets one.
 
-use std::any::Any;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+#[path = "common/polled.rs"]
+mod polled;
 
+use std::any::Any;
+
+use polled::poll_once;
 use runtime::buf::pool::{PIECE_LEN, Piece, piece};
 use runtime::buf::{IoBuf, IoBufMut};
 use runtime::time::{Duration, timeout};
 use runtime::{Builder, metrics, spawn};
-
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(pin!(&mut *future).poll(context))).await
-}
 
 fn with_one_buffer(test: impl AsyncFnOnce()) {
     Builder::new().ignore_environment().buffers(1).build().unwrap().block_on(test());

@@ -3,6 +3,8 @@
 
 #[path = "common/bounded.rs"]
 mod bounded;
+#[path = "common/counted.rs"]
+mod counted;
 
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
@@ -13,7 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use runtime::buf::{BufResult, IoBuf, IoBufMut};
+use counted::Counted;
+use runtime::buf::BufResult;
 use runtime::fd::SharedFd;
 use runtime::op::file::{Position, Read};
 use runtime::testing::{Driver, builder, is_here};
@@ -36,27 +39,6 @@ fn on_each(what: &str, test: fn(Builder)) {
             let tiny = builder(driver).entries(4).cq_entries(8);
             bounded::within(LIMIT, what, move || test(tiny));
         }
-    }
-}
-
-/// Counts how many of it have gone.
-struct Counted([u8; 8], Arc<AtomicUsize>);
-
-impl IoBuf for Counted {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl IoBufMut for Counted {
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.1.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "common/child.rs"]
 mod child;
+#[path = "common/descriptors.rs"]
+mod descriptors;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -25,7 +27,6 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -130,62 +131,47 @@ fn kill_whoever_changes_a_descriptor() {
 /// Catches: a driver that takes EMFILE for «not yet» and asks epoll again: it spins.
 #[test]
 fn out_of_descriptors_an_accept_fails_and_nothing_spins() {
-    in_a_child(
-        "out_of_descriptors_an_accept_fails_and_nothing_spins",
-        "full",
-        |_| (),
-        || {
-            let runtime = Builder::new().driver(Choice::Fallback).build().unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                let address = listener.local_addr().unwrap();
-                let listener = SharedFd::new(OwnedFd::from(listener));
-                let client = TcpStream::connect(address).unwrap();
-                let taken = take_all_descriptors();
+    out_of_descriptors("out_of_descriptors_an_accept_fails_and_nothing_spins", async |listener, client, taken| {
+        let error = runtime::submit(Accept::new(listener.clone())).await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+        let enters = runtime::metrics().enters;
+        runtime::time::sleep(Duration::from_millis(50)).await;
+        assert!(runtime::metrics().enters - enters < 10);
 
-                let error = runtime::submit(Accept::new(listener.clone())).await.unwrap_err();
-                assert_eq!(error.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
-                let enters = runtime::metrics().enters;
-                runtime::time::sleep(Duration::from_millis(50)).await;
-                assert!(runtime::metrics().enters - enters < 10);
-
-                drop(taken);
-                let (_connection, peer) = runtime::submit(Accept::new(listener)).await.unwrap();
-                assert_eq!(peer.ip().unwrap(), client.local_addr().unwrap());
-            });
-        },
-    );
+        drop(taken);
+        let (_connection, peer) = runtime::submit(Accept::new(listener)).await.unwrap();
+        assert_eq!(peer.ip().unwrap(), client.local_addr().unwrap());
+    });
 }
 
 /// Catches: the same, in the stream of many.
 #[test]
 fn out_of_descriptors_accepting_many_ends_with_that_error() {
+    out_of_descriptors("out_of_descriptors_accepting_many_ends_with_that_error", async |fd, _client, taken| {
+        let mut connections = runtime::replies(AcceptMany { fd });
+        let ended = poll_fn(|context| connections.poll_next(context)).await;
+        drop(taken);
+        let Step::End(Err(error)) = ended else { panic!("a connection without a descriptor for it") };
+        assert_eq!(error.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+    });
+}
+
+/// Runs `test` in a process that has no descriptor left, with a listener where a client waits, the client, and the
+/// descriptors that were taken.
+fn out_of_descriptors(test: &str, body: impl AsyncFnOnce(SharedFd, TcpStream, Vec<OwnedFd>)) {
     in_a_child(
-        "out_of_descriptors_accepting_many_ends_with_that_error",
+        test,
         "full",
         |_| (),
         || {
             let runtime = Builder::new().driver(Choice::Fallback).build().unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let listener = SharedFd::new(OwnedFd::from(listener));
             runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                let address = listener.local_addr().unwrap();
-                let _client = TcpStream::connect(address).unwrap();
-                let taken = take_all_descriptors();
-                let mut connections = runtime::replies(AcceptMany { fd: SharedFd::new(OwnedFd::from(listener)) });
-                let ended = poll_fn(|context| connections.poll_next(context)).await;
-                drop(taken);
-                let Step::End(Err(error)) = ended else { panic!("a connection without a descriptor for it") };
-                assert_eq!(error.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+                let (_limit, taken) = descriptors::take_all(64);
+                body(listener, client, taken).await;
             });
         },
     );
-}
-
-fn take_all_descriptors() -> Vec<OwnedFd> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: limit.maximum }).unwrap();
-    let one = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-    let mut taken: Vec<OwnedFd> = std::iter::from_fn(|| one.try_clone().ok()).collect();
-    taken.push(one);
-    taken
 }

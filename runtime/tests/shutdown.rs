@@ -2,6 +2,8 @@
 
 #[path = "common/bounded.rs"]
 mod bounded;
+#[path = "common/polled.rs"]
+mod polled;
 #[path = "common/process.rs"]
 mod process;
 
@@ -21,6 +23,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use polled::poll_once;
 use process::Holdings;
 use runtime::fd::SharedFd;
 use runtime::op::file::{Position, Read, Write};
@@ -48,10 +51,6 @@ fn on_each(what: &'static str, test: fn(Builder)) {
             bounded::within(TEST_MAX, what, move || test(builder(driver)));
         }
     }
-}
-
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }
 
 /// Starts ops that never end, each in a task of its own. Returns what they wait for.

@@ -1,6 +1,9 @@
 //! What `runtime::time` promises. What a busy machine could upset (hours that pass, a poll that must come before a
 //! deadline) happens on the simulated clock, which moves only while all wait; the rest on every driver.
 
+#[path = "common/polled.rs"]
+mod polled;
+
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn, ready};
 use std::io;
@@ -10,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use polled::poll_once;
 use runtime::time::{Duration, Instant, interval, now, sleep, sleep_until, timeout, timeout_at};
 
 const MS: Duration = Duration::from_millis(1);
@@ -34,11 +38,6 @@ impl Wake for Bell {
 /// Polls once with a waker of its own.
 fn poll_with<F: Future + Unpin>(future: &mut F, bell: &Arc<Bell>) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
-}
-
-/// Polls once with the task's own waker.
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }
 
 /// Catches: a deadline rounded down; an entry fired with others of its slot.
@@ -108,7 +107,7 @@ async fn what_is_far_away_never_comes_and_what_is_past_comes_at_once() {
     ];
     let mut sleeps = far.map(sleep);
     for sleep in &mut sleeps {
-        assert!(poll_once(sleep).await.is_pending());
+        assert!(poll_once(&mut *sleep).await.is_pending());
         assert!(!sleep.is_elapsed());
     }
     assert_eq!(sleeps[0].deadline(), None);
@@ -129,7 +128,7 @@ async fn what_is_far_away_never_comes_and_what_is_past_comes_at_once() {
     ticks.reset();
     assert!(timeout(MS, ticks.tick()).await.is_err());
     for sleep in &mut sleeps {
-        assert!(poll_once(sleep).await.is_pending());
+        assert!(poll_once(&mut *sleep).await.is_pending());
     }
 }
 

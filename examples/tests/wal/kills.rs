@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use runtime::testing::{Driver, is_here};
 
 use crate::model::{Model, Record};
+use crate::random::Random;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_log");
 
@@ -58,16 +59,17 @@ fn live_and_die(driver: &str, journal: &Path, life: u64, random: &mut Random, mo
     let mut program = start(driver, journal);
     let mut input = program.stdin.take().expect("it is piped");
     let output = read_numbers(&mut program);
-    let lines: Vec<String> =
-        (0..200).map(|index| format!("{life}.{index} {}", "x".repeat([0, 30, 700, 5_000][random.below(4)]))).collect();
+    let lines: Vec<String> = (0..200)
+        .map(|index| format!("{life}.{index} {}", "x".repeat([0, 30, 700, 5_000][random.len_below(4)])))
+        .collect();
     let text = lines.join("\n") + "\n";
     lines.into_iter().for_each(|line| model.append(line.into_bytes()));
     // Whoever is killed reads no more, so this one ends by itself.
     let writer = std::thread::spawn(move || drop(input.write_all(text.as_bytes()).map(|()| input)));
 
     // Every fourth dies as it starts.
-    let words = if random.below(4) == 0 { 0 } else { random.below(200) };
-    let moment = Duration::from_micros(random.below(3_000) as u64);
+    let words = if random.below(4) == 0 { 0 } else { random.len_below(200) };
+    let moment = Duration::from_micros(random.below(3_000));
     let mut numbers: Vec<u64> = output.iter().take(words).collect();
     let heard = Instant::now();
     while heard.elapsed() < moment {
@@ -145,19 +147,5 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         self.remove();
-    }
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let bound = u64::try_from(bound).expect("64 bits");
-        usize::try_from((mixed ^ (mixed >> 31)) % bound).expect("below a usize")
     }
 }

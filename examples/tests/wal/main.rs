@@ -4,3 +4,5 @@ mod kills;
 mod model;
 mod power;
 mod promises;
+#[path = "../../../runtime/tests/common/random.rs"]
+mod random;

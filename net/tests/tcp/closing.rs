@@ -11,6 +11,12 @@ use rustix::net::sockopt;
 
 use crate::support::{a_few_turns, check, fill, listen, narrow_pair, pair, pattern, poll_once};
 
+on_ring_and_fallback! {
+    a_connection_that_nobody_took_comes_with_the_std_listener,
+    a_lingering_socket_does_not_hold_up_its_core,
+    a_socket_that_lingers_as_its_listener_does_holds_up_no_core,
+}
+
 /// So soon the other end must know.
 const SOON: Duration = Duration::from_millis(100);
 
@@ -153,6 +159,7 @@ fn options_can_be_set_where_no_runtime_is() {
 
 /// Catches: an `into_std` that forgets what a dropped read has received; one that waits for the descriptor to be its
 /// own.
+// On the fallback such a read has its bytes at once.
 #[runtime::test(driver = ring)]
 async fn what_a_dropped_read_received_comes_with_the_std_stream() {
     let (client, server) = pair().await;
@@ -168,7 +175,6 @@ async fn what_a_dropped_read_received_comes_with_the_std_stream() {
 }
 
 /// Catches: an `into_std` of a listener that drops the connection in its slot.
-#[runtime::test(driver = ring)]
 async fn a_connection_that_nobody_took_comes_with_the_std_listener() {
     let listener = listen().await;
     let address = listener.local_addr().unwrap();
@@ -198,7 +204,6 @@ async fn closing_waits_for_a_dropped_write() {
 
 /// close(2) of a lingering socket waits for the peer: here, half a minute.
 /// Catches: a drop that closes such a socket on the core; a `close` that does so.
-#[runtime::test(driver = ring)]
 async fn a_lingering_socket_does_not_hold_up_its_core() {
     for is_closed in [false, true] {
         let (client, server) = narrow_pair().await;
@@ -244,7 +249,6 @@ fn a_lingering_socket_whose_close_has_not_begun_does_not_hold_up_the_end() {
 
 /// Connections inherit the linger time of their listener.
 /// Catches: an accept that does not pass it on to the connection.
-#[runtime::test(driver = ring)]
 async fn a_socket_that_lingers_as_its_listener_does_holds_up_no_core() {
     for way in ["from_std", "attach", "clone", "into_std"] {
         let std = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -153,22 +153,16 @@ async fn through_ours() -> Vec<String> {
     script!(net, .await)
 }
 
-fn compare(ours: &[String]) {
-    let std = through_std();
+on_ring_and_fallback! {
+    a_script_goes_as_it_goes_through_std,
+}
+
+async fn a_script_goes_as_it_goes_through_std() {
+    let (ours, std) = (through_ours().await, through_std());
     for (ours, std) in ours.iter().zip(&std) {
         assert_eq!(ours, std, "ours, and std's");
     }
     assert_eq!(ours.len(), std.len());
-}
-
-#[runtime::test(driver = ring)]
-async fn a_script_goes_on_the_ring_as_it_goes_through_std() {
-    compare(&through_ours().await);
-}
-
-#[runtime::test(driver = fallback)]
-async fn a_script_goes_on_the_fallback_as_it_goes_through_std() {
-    compare(&through_ours().await);
 }
 
 /// The owned twins, by the same measure: what the lent ones say.

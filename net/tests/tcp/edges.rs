@@ -7,11 +7,17 @@ use std::pin::pin;
 
 use net::TcpStream;
 use runtime::simulated::{Fault, Faults};
-use runtime::testing::{Driver, builder, is_here};
 use runtime::{Builder, metrics};
 use rustix::net::SendFlags;
 
 use crate::support::{a_few_turns, check, pair, pattern, poll_once};
+
+on_ring_and_fallback! {
+    what_is_behind_a_mark_of_urgent_data_is_read,
+    the_end_that_came_with_the_last_bytes_is_found,
+    a_connection_that_has_waited_once_asks_for_no_more,
+    what_nobody_reads_wakes_the_core_no_more_after_a_while,
+}
 
 /// A connection of ours whose peer is std's, and whose poll is with the kernel: it is told of nothing but edges.
 async fn armed() -> (std::net::TcpStream, TcpStream) {
@@ -33,54 +39,39 @@ async fn wait_while<F: Future>(future: F, happen: impl FnOnce()) -> F::Output {
     future.await
 }
 
-fn on_real_kernels(what: &str, test: impl AsyncFn()) {
-    for driver in [Driver::Ring, Driver::Fallback] {
-        if is_here(driver, what) {
-            eprintln!("driver {driver:?}");
-            builder(driver).build().unwrap().block_on(test());
-        }
-    }
-}
-
 /// A receive ends before urgent data, and is short although more is there; no edge tells of that.
 ///
 /// Catches: a short receive that is taken for an emptied socket whatever the poll said; a poll that does not ask for
 /// urgent data.
-#[test]
-fn what_is_behind_a_mark_of_urgent_data_is_read() {
-    on_real_kernels("urgent data", async || {
-        let (mut peer, ours) = armed().await;
-        let mut buf = [0; 64];
-        let first = wait_while(ours.read(&mut buf), || {
-            peer.write_all(b"before").unwrap();
-            rustix::net::send(&peer, b"!", SendFlags::OOB).unwrap();
-            peer.write_all(b"behind").unwrap();
-        })
-        .await;
-        assert_eq!(&buf[..first.unwrap()], b"before");
-        let second = ours.read(&mut buf).await.unwrap();
-        assert_eq!(&buf[..second], b"behind");
-    });
+async fn what_is_behind_a_mark_of_urgent_data_is_read() {
+    let (mut peer, ours) = armed().await;
+    let mut buf = [0; 64];
+    let first = wait_while(ours.read(&mut buf), || {
+        peer.write_all(b"before").unwrap();
+        rustix::net::send(&peer, b"!", SendFlags::OOB).unwrap();
+        peer.write_all(b"behind").unwrap();
+    })
+    .await;
+    assert_eq!(&buf[..first.unwrap()], b"before");
+    let second = ours.read(&mut buf).await.unwrap();
+    assert_eq!(&buf[..second], b"behind");
 }
 
 /// Catches: the same for the peer's end, which is told once.
-#[test]
-fn the_end_that_came_with_the_last_bytes_is_found() {
-    on_real_kernels("an end that comes with bytes", async || {
-        for is_owned in [false, true] {
-            let (mut peer, ours) = armed().await;
-            let read = async || {
-                let mut buf = [0; 64];
-                if is_owned { ours.read_owned(buf).await.unwrap().0 } else { ours.read(&mut buf).await.unwrap() }
-            };
-            let last = wait_while(read(), || {
-                peer.write_all(b"last").unwrap();
-                peer.shutdown(Shutdown::Write).unwrap();
-            });
-            assert_eq!(last.await, 4);
-            assert_eq!(read().await, 0);
-        }
-    });
+async fn the_end_that_came_with_the_last_bytes_is_found() {
+    for is_owned in [false, true] {
+        let (mut peer, ours) = armed().await;
+        let read = async || {
+            let mut buf = [0; 64];
+            if is_owned { ours.read_owned(buf).await.unwrap().0 } else { ours.read(&mut buf).await.unwrap() }
+        };
+        let last = wait_while(read(), || {
+            peer.write_all(b"last").unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+        });
+        assert_eq!(last.await, 4);
+        assert_eq!(read().await, 0);
+    }
 }
 
 /// Its task has a share of calls a turn. When that is spent, bytes are still there, and no edge comes.
@@ -100,44 +91,41 @@ async fn a_reader_that_has_had_its_share_goes_on_in_its_next_turn() {
 }
 
 /// Catches: a poll for each wait; on the fallback, an op for each receive.
-#[test]
-fn a_connection_that_has_waited_once_asks_for_no_more() {
-    on_real_kernels("asking once", async || {
-        let is_fallback = metrics().driver == "fallback";
-        let (client, server) = pair().await;
-        let echo = async || {
-            let mut buf = [0; 16];
-            // The server first, so that both have to wait each time.
-            let (answered, asked) = together(
-                async {
-                    let received = if is_fallback {
-                        let received;
-                        (received, buf) = server.read_owned(buf).await?;
-                        received
-                    } else {
-                        server.read(&mut buf).await?
-                    };
-                    server.write_all(&buf[..received]).await
-                },
-                async {
-                    client.write_all(b"ping").await?;
-                    client.read(&mut [0; 16]).await
-                },
-            )
-            .await;
-            assert_eq!(asked.unwrap(), 4);
-            answered.unwrap();
-        };
+async fn a_connection_that_has_waited_once_asks_for_no_more() {
+    let is_fallback = metrics().driver == "fallback";
+    let (client, server) = pair().await;
+    let echo = async || {
+        let mut buf = [0; 16];
+        // The server first, so that both have to wait each time.
+        let (answered, asked) = together(
+            async {
+                let received = if is_fallback {
+                    let received;
+                    (received, buf) = server.read_owned(buf).await?;
+                    received
+                } else {
+                    server.read(&mut buf).await?
+                };
+                server.write_all(&buf[..received]).await
+            },
+            async {
+                client.write_all(b"ping").await?;
+                client.read(&mut [0; 16]).await
+            },
+        )
+        .await;
+        assert_eq!(asked.unwrap(), 4);
+        answered.unwrap();
+    };
+    echo().await;
+    let before = metrics();
+    for _round in 0..100 {
         echo().await;
-        let before = metrics();
-        for _round in 0..100 {
-            echo().await;
-        }
-        let after = metrics();
-        if after.overflows == before.overflows {
-            assert_eq!(after.submitted - before.submitted, 0, "{after:?}");
-        }
-    });
+    }
+    let after = metrics();
+    if after.overflows == before.overflows {
+        assert_eq!(after.submitted - before.submitted, 0, "{after:?}");
+    }
 }
 
 /// Both at once, in one task.
@@ -169,30 +157,27 @@ async fn together<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
 /// I10. A stream that is written to and not read: its edges end the poll after a while, and what they told of is found.
 ///
 /// Catches: edges that nobody has taken and that are never too many; a poll that has ended and is not asked for again.
-#[test]
-fn what_nobody_reads_wakes_the_core_no_more_after_a_while() {
-    on_real_kernels("edges that nobody waits for", async || {
-        let (mut peer, ours) = armed().await;
-        let mut send_in_pieces = async |count: u64, from: u64| {
-            for position in from..from + count {
-                peer.write_all(&[pattern(position)]).unwrap();
-                a_few_turns().await;
-            }
-        };
-        send_in_pieces(40, 0).await;
-        let before = metrics();
-        send_in_pieces(40, 40).await;
-        assert_eq!(metrics().completed, before.completed, "nothing is told any more");
-
-        for position in 0..80 {
-            let mut byte = [0];
-            ours.read_exact(&mut byte).await.unwrap();
-            check(position, &byte);
+async fn what_nobody_reads_wakes_the_core_no_more_after_a_while() {
+    let (mut peer, ours) = armed().await;
+    let mut send_in_pieces = async |count: u64, from: u64| {
+        for position in from..from + count {
+            peer.write_all(&[pattern(position)]).unwrap();
+            a_few_turns().await;
         }
-        assert!(poll_once(pin!(ours.read(&mut [0]))).await.is_pending());
-        send_in_pieces(1, 80).await;
-        assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 1);
-    });
+    };
+    send_in_pieces(40, 0).await;
+    let before = metrics();
+    send_in_pieces(40, 40).await;
+    assert_eq!(metrics().completed, before.completed, "nothing is told any more");
+
+    for position in 0..80 {
+        let mut byte = [0];
+        ours.read_exact(&mut byte).await.unwrap();
+        check(position, &byte);
+    }
+    assert!(poll_once(pin!(ours.read(&mut [0]))).await.is_pending());
+    send_in_pieces(1, 80).await;
+    assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 1);
 }
 
 /// Z70. A poll may end at any time with good news, and calls may say «not now» or do less than they could.

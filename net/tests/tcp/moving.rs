@@ -8,7 +8,15 @@ use net::{DetachedTcpListener, DetachedTcpStream, TcpStream};
 use runtime::time::timeout;
 use runtime::{core_id, spawn_on};
 
-use crate::support::{a_few_turns, fill, listen, narrow_pair, pair, poll_once};
+use crate::support::{
+    a_few_turns, fill, listen, narrow_pair, pair, poll_once, with_a_reset_that_a_dropped_read_was_told_of,
+};
+
+on_ring_and_fallback! {
+    timeouts_go_along_to_std_and_back,
+    nothing_is_forgotten_on_the_way_to_std,
+    the_reset_that_a_dropped_read_was_told_of_is_told_once_more,
+}
 
 /// A read that was dropped while its op was in flight, bytes that it had received, bytes that come later: on the other
 /// core all are there, once, in order.
@@ -122,7 +130,6 @@ async fn timeouts_go_along() {
 
 /// Catches: an `into_std` whose stream waits for ever where the handle would not; one that leaves the socket the
 /// timeouts with which it once came from std.
-#[runtime::test(driver = ring)]
 async fn timeouts_go_along_to_std_and_back() {
     let (_client, server) = pair().await;
     let (short, long) = (Some(Duration::from_secs(1)), Some(Duration::from_secs(7)));
@@ -215,31 +222,10 @@ async fn nothing_is_forgotten_on_the_way_to_std() {
     drop(std);
 }
 
-#[runtime::test(driver = ring)]
-async fn nothing_is_forgotten_on_the_way_to_std_from_a_ring() {
-    nothing_is_forgotten_on_the_way_to_std().await;
-}
-
-#[runtime::test(driver = fallback)]
-async fn nothing_is_forgotten_on_the_way_to_std_from_the_fallback() {
-    nothing_is_forgotten_on_the_way_to_std().await;
-}
-
 /// The kernel tells of a reset once, and std would see a peer that has ended well.
 /// Catches: an `into_std` that drops the error of a dropped read.
-#[runtime::test(driver = ring)]
 async fn the_reset_that_a_dropped_read_was_told_of_is_told_once_more() {
-    let (client, server) = pair().await;
-    server.write_all(b"unread").await.unwrap();
-    {
-        let mut read = pin!(server.read_owned([0; 8]));
-        assert!(poll_once(read.as_mut()).await.is_pending());
-        a_few_turns().await;
-        client.peek(&mut [0; 8]).await.unwrap();
-        drop(client);
-        // The reply is here, and nobody takes it.
-        a_few_turns().await;
-    }
+    let server = with_a_reset_that_a_dropped_read_was_told_of().await;
     let (std, remains) = server.into_std().await.unwrap();
     let mut reader = remains.chain(&std);
     assert_eq!(reader.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);

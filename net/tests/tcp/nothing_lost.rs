@@ -8,13 +8,26 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use net::{Shutdown, TcpStream};
-use runtime::time::{now, sleep_until, timeout};
+use runtime::time::{Duration, now, sleep_until, timeout};
 
-use crate::support::{Random, check, listen, pair, pattern, poll_once};
+use crate::random::Random;
+use crate::support::{check, listen, pair, pattern, poll_once};
 
 /// Fewer where each schedule is tried with many seeds.
 fn rounds(many: u64) -> u64 {
     if runtime::metrics().driver == "simulated" { many / 100 } else { many }
+}
+
+/// Seeded by `GIMMAL_TEST_SEED`: `GIMMAL_SEED` replays a schedule of the simulated world.
+fn random() -> Random {
+    let seed = std::env::var("GIMMAL_TEST_SEED").ok().map_or(1, |seed| seed.parse().expect("a seed is a number"));
+    println!("GIMMAL_TEST_SEED={seed}");
+    Random(seed)
+}
+
+/// At most so many microseconds.
+fn micros(random: &mut Random, max: u64) -> Duration {
+    Duration::from_micros(random.below(max + 1))
 }
 
 /// Sends the pattern in small pieces at random moments until it is told to stop. Returns how much that was.
@@ -43,7 +56,7 @@ async fn send_in_pieces(stream: TcpStream, mut random: Random, stop: Rc<Cell<boo
         sent += len;
         if random.below(2) == 0 {
             // The pace of the sender; nothing below counts on it.
-            sleep_until(now() + random.micros(150)).await;
+            sleep_until(now() + micros(&mut random, 150)).await;
         }
     }
     stream.shutdown(Shutdown::Write).await?;
@@ -83,10 +96,10 @@ async fn receive_somehow(stream: &TcpStream, kind: u64, len: usize, received: u6
 /// them; a `read_exact` that keeps what it had when it is dropped; a send that is cancelled when it is dropped.
 #[runtime::test(driver = each, watchdog = 120)]
 async fn every_byte_arrives_once_and_in_order_whatever_is_dropped() {
-    let mut random = Random::from_environment();
+    let mut random = random();
     let (client, server) = pair().await;
     let stop = Rc::new(Cell::new(false));
-    let sending = runtime::spawn(send_in_pieces(client, random.other(), stop.clone()));
+    let sending = runtime::spawn(send_in_pieces(client, Random(random.below(u64::MAX)), stop.clone()));
 
     let (mut received, mut dropped) = (0, 0);
     for _call in 0..rounds(100_000) {
@@ -97,7 +110,7 @@ async fn every_byte_arrives_once_and_in_order_whatever_is_dropped() {
                 Poll::Ready(bytes) => Some(bytes.unwrap()),
                 Poll::Pending => None,
             },
-            _ => timeout(random.micros(200), call).await.ok().map(Result::unwrap),
+            _ => timeout(micros(&mut random, 200), call).await.ok().map(Result::unwrap),
         };
         match bytes {
             Some(bytes) => {
@@ -133,7 +146,7 @@ const AHEAD: usize = 16;
 /// Catches: an accept that belongs to its future; an `accept` whose op is dropped with the one who polled it.
 #[runtime::test(driver = each, watchdog = 120)]
 async fn every_connection_is_accepted_once_and_in_order_whatever_is_dropped() {
-    let mut random = Random::from_environment();
+    let mut random = random();
     let listener = listen().await;
     let address = listener.local_addr().unwrap();
     let count = u32::try_from(rounds(10_000)).unwrap();
@@ -164,7 +177,7 @@ async fn every_connection_is_accepted_once_and_in_order_whatever_is_dropped() {
                     None
                 }
             },
-            _ => timeout(random.micros(200), call).await.ok().map(Result::unwrap),
+            _ => timeout(micros(&mut random, 200), call).await.ok().map(Result::unwrap),
         };
         let Some((stream, peer)) = connection else {
             dropped += 1;

@@ -5,7 +5,9 @@ use std::pin::pin;
 use net::{Shutdown, TcpStream};
 use runtime::time::{Duration, timeout};
 
-use crate::support::{a_few_turns, check, fill, narrow_pair, pair, pattern, poll_once};
+use crate::support::{
+    a_few_turns, check, fill, narrow_pair, pair, pattern, poll_once, with_a_reset_that_a_dropped_read_was_told_of,
+};
 
 const PIECE: u64 = 256 << 10;
 
@@ -113,17 +115,7 @@ async fn a_read_exact_that_does_not_come_to_its_end_has_read_nothing() {
 /// Catches: an `abandon` of a receive that forgets its error: the kernel tells it once, and then says «end».
 #[runtime::test(driver = each)]
 async fn the_error_of_a_dropped_read_is_the_next_reads() {
-    let (client, server) = pair().await;
-    server.write_all(b"unread").await.unwrap();
-    {
-        let mut read = pin!(server.read_owned([0; 8]));
-        assert!(poll_once(read.as_mut()).await.is_pending());
-        a_few_turns().await;
-        // With bytes unread this resets the connection. The reply may be here before the read goes, or after.
-        client.peek(&mut [0; 8]).await.unwrap();
-        drop(client);
-        a_few_turns().await;
-    }
+    let server = with_a_reset_that_a_dropped_read_was_told_of().await;
     let failed = server.read(&mut [0; 8]).await.unwrap_err();
     assert_eq!(failed.kind(), std::io::ErrorKind::ConnectionReset);
     assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 0);

@@ -1,12 +1,10 @@
-//! What the tests of this crate share: a connection, a future polled once, seeded randomness.
-
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
+//! What these tests share: connections, and bytes that show where in a stream they belong.
 
 use net::{TcpListener, TcpStream};
 use runtime::time::{Duration, timeout};
 use rustix::net::sockopt;
+
+pub use crate::polled::poll_once;
 
 /// A listener on a port of its own.
 pub async fn listen() -> TcpListener {
@@ -37,17 +35,28 @@ pub async fn narrow_pair() -> (TcpStream, TcpStream) {
     (TcpStream::from_std(client).expect("a connection"), TcpStream::from_std(server).expect("a connection"))
 }
 
-/// Polls a future once, as whoever awaits this.
-pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
-}
-
 /// Lets the core hear of the world a few times, so that what was asked for is under way.
 pub async fn a_few_turns() {
     let end = runtime::metrics().ticks + 4;
     while runtime::metrics().ticks < end {
         runtime::yield_now().await;
     }
+}
+
+/// A connection whose peer has reset it. A read was told, or will be, and was dropped.
+pub async fn with_a_reset_that_a_dropped_read_was_told_of() -> TcpStream {
+    let (client, server) = pair().await;
+    server.write_all(b"unread").await.expect("a connection");
+    {
+        let mut read = std::pin::pin!(server.read_owned([0; 8]));
+        assert!(poll_once(read.as_mut()).await.is_pending());
+        a_few_turns().await;
+        // With bytes unread this resets the connection. The reply may be here before the read goes, or after.
+        client.peek(&mut [0; 8]).await.expect("a connection");
+        drop(client);
+        a_few_turns().await;
+    }
+    server
 }
 
 /// Writes until there is no room, in pieces that go on with `pattern`. Returns how much that was.
@@ -76,41 +85,5 @@ pub fn pattern(position: u64) -> u8 {
 pub fn check(received: u64, bytes: &[u8]) {
     for (position, &byte) in (received..).zip(bytes) {
         assert_eq!(byte, pattern(position), "the byte at {position} of the stream");
-    }
-}
-
-/// xorshift64: small, and the same everywhere.
-pub struct Random(u64);
-
-impl Random {
-    /// Seeded by the environment variable `GIMMAL_TEST_SEED`, or with 1. Prints the seed, which the test harness shows
-    /// when the test fails.
-    pub fn from_environment() -> Random {
-        let seed = std::env::var("GIMMAL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-        eprintln!("GIMMAL_TEST_SEED={seed}");
-        Random(seed | 1 << 63)
-    }
-
-    /// One for somebody else, who draws other numbers.
-    pub fn other(&mut self) -> Random {
-        Random(self.below(u64::MAX) | 1 << 63)
-    }
-
-    /// Below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-
-    /// Below `bound`, as a length.
-    pub fn len_below(&mut self, bound: u64) -> usize {
-        usize::try_from(self.below(bound)).expect("64 bits")
-    }
-
-    /// At most so many microseconds.
-    pub fn micros(&mut self, max: u64) -> Duration {
-        Duration::from_micros(self.below(max + 1))
     }
 }

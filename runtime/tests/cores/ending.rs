@@ -2,7 +2,7 @@
 
 use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use runtime::testing::{Driver, builder, is_here};
 use runtime::{JoinHandle, core_id, metrics, on_each_core, spawn, spawn_on, submit, time, yield_now};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::gate::Gate;
 use crate::{TEST_MAX, bounded, on_each_driver};
 
 /// The promise: a second. The machine may be busy besides.
@@ -122,22 +123,6 @@ fn what_is_sent_to_a_core_that_has_ended_is_cancelled() {
     });
 }
 
-/// Blocks its thread until it is opened.
-#[derive(Default)]
-struct Gate(Mutex<bool>, Condvar);
-
-impl Gate {
-    fn wait(&self) {
-        let open = self.0.lock().unwrap();
-        drop(self.1.wait_while(open, |open| !*open).unwrap());
-    }
-
-    fn open(&self) {
-        *self.0.lock().unwrap() = true;
-        self.1.notify_all();
-    }
-}
-
 /// Catches: a join without a bound; a core that leaks what is in flight since it comes to its end too late.
 #[test]
 fn a_core_whose_task_never_yields_is_left_behind_in_time() {
@@ -160,7 +145,7 @@ fn a_core_whose_task_never_yields_is_left_behind_in_time() {
                     yield_now().await;
                 }
                 entered.send(()).unwrap();
-                inside.wait();
+                inside.pass();
                 core_id()
             };
             let mut blocks = Some(blocks);

@@ -2,6 +2,10 @@
 
 #[path = "../common/bounded.rs"]
 mod bounded;
+#[path = "../common/gate.rs"]
+mod gate;
+#[path = "../common/polled.rs"]
+mod polled;
 #[path = "../common/process.rs"]
 mod process;
 
@@ -11,9 +15,6 @@ mod same_story;
 mod sending;
 mod starting;
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use runtime::Builder;
@@ -40,8 +41,4 @@ fn on_each_driver(what: &'static str, test: fn(Builder)) {
 fn once(what: &'static str, test: fn()) {
     let _alone = process::alone();
     bounded::within(TEST_MAX, what, test);
-}
-
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }

@@ -11,7 +11,8 @@ use std::thread::{self, ThreadId};
 
 use runtime::{core_id, cores, metrics, on_each_core, spawn, spawn_on, yield_now};
 
-use crate::{on_each_driver, poll_once};
+use crate::on_each_driver;
+use crate::polled::poll_once;
 
 /// Whose drop tells on which core of which thread it happened.
 struct Tells(mpsc::Sender<(usize, ThreadId)>);

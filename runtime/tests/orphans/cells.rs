@@ -10,6 +10,7 @@ use runtime::testing::{self, Driver};
 use runtime::time::{Duration, now, timeout};
 use runtime::{Runtime, metrics};
 
+use crate::polled::poll_once;
 use crate::process::Holdings;
 use crate::scenes::{self, Fate, Reason, Row, Scene};
 use crate::watched::Tally;
@@ -204,10 +205,6 @@ async fn settle() {
         assert!(now() - began < SETTLE_MAX, "still in flight: {:?}", metrics());
         let _elapsed = timeout(Duration::from_millis(1), pending::<()>()).await;
     }
-}
-
-async fn poll_once(future: &mut Pin<Box<dyn Future<Output = ()>>>) -> Poll<()> {
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 fn poll_with(future: &mut Pin<Box<dyn Future<Output = ()>>>, bell: &Arc<Bell>) -> Poll<()> {

@@ -9,7 +9,11 @@
 
 #[path = "../common/bounded.rs"]
 mod bounded;
+#[path = "../common/canary.rs"]
+mod canary;
 mod cells;
+#[path = "../common/polled.rs"]
+mod polled;
 #[path = "../common/process.rs"]
 mod process;
 mod scenes;

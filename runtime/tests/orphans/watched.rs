@@ -1,14 +1,12 @@
-//! Ops and buffers that tell when they go.
+//! Ops that are counted when they are made and dropped, and buffers that show writes after they are freed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use runtime::buf::{IoBuf, IoBufMut};
 use runtime::op::{OnDrop, Op, Reply, Request, StreamOp};
 
-/// What memory holds that nobody may write to.
-const CANARY: u8 = 0xa5;
+use crate::canary::{Canaried, Canaries};
 
 /// Counts the ops of one cell, and keeps the memory that they gave back.
 #[derive(Clone, Default)]
@@ -18,7 +16,7 @@ pub struct Tally(Rc<Counts>);
 struct Counts {
     made: Cell<usize>,
     dropped: Cell<usize>,
-    canaries: RefCell<Vec<Vec<u8>>>,
+    canaries: Canaries,
 }
 
 impl Tally {
@@ -28,9 +26,8 @@ impl Tally {
         Watched { op, token: Token(self.clone()) }
     }
 
-    /// A buffer whose memory is taken again, and filled, as soon as it is freed.
     pub fn buffer(&self, bytes: Vec<u8>) -> Canaried {
-        Canaried { bytes, tally: self.clone() }
+        self.0.canaries.buffer(bytes)
     }
 
     /// How many ops were made and dropped.
@@ -40,7 +37,7 @@ impl Tally {
 
     /// Whether nobody wrote to memory that was given back.
     pub fn is_intact(&self) -> bool {
-        self.0.canaries.borrow().iter().flatten().all(|&byte| byte == CANARY)
+        self.0.canaries.are_intact()
     }
 }
 
@@ -89,31 +86,5 @@ impl<T: StreamOp> StreamOp for Watched<T> {
 
     fn item(reply: io::Result<Reply>) -> T::Item {
         T::item(reply)
-    }
-}
-
-/// A buffer that, when it is dropped, takes its memory again and fills it: a late write shows there.
-pub struct Canaried {
-    bytes: Vec<u8>,
-    tally: Tally,
-}
-
-impl IoBuf for Canaried {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl IoBufMut for Canaried {
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-}
-
-impl Drop for Canaried {
-    fn drop(&mut self) {
-        let len = self.bytes.len();
-        drop(std::mem::take(&mut self.bytes));
-        self.tally.0.canaries.borrow_mut().push(vec![CANARY; len]);
     }
 }

@@ -43,6 +43,8 @@
 
 mod bare;
 mod book;
+#[path = "../common/canary.rs"]
+mod canary;
 mod desk;
 mod dice;
 mod errands;

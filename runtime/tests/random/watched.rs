@@ -1,16 +1,14 @@
 //! Ops and buffers that tell when they go: each op that was lent is answered once, and then dropped once.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use runtime::buf::{IoBuf, IoBufMut};
 use runtime::op::{OnDrop, Op, Reply, Request, StreamOp};
 
+pub use crate::canary::Canaried;
+use crate::canary::Canaries;
 use crate::verdict::Verdict;
-
-/// What memory holds that nobody may write to.
-const CANARY: u8 = 0xa5;
 
 /// Counts ops, and keeps the memory that they gave back. Clones count together.
 #[derive(Clone)]
@@ -20,12 +18,12 @@ struct Counts {
     verdict: Verdict,
     alive: Cell<usize>,
     unanswered: Cell<usize>,
-    canaries: RefCell<Vec<Vec<u8>>>,
+    canaries: Canaries,
 }
 
 impl Watch {
     pub fn new(verdict: Verdict) -> Watch {
-        Watch(Rc::new(Counts { verdict, alive: Cell::new(0), unanswered: Cell::new(0), canaries: RefCell::default() }))
+        Watch(Rc::new(Counts { verdict, alive: Cell::new(0), unanswered: Cell::new(0), canaries: Canaries::default() }))
     }
 
     /// Watches `op`, and reports its last reply, whoever gets it.
@@ -34,9 +32,8 @@ impl Watch {
         Watched { op, token: Token { watch: self.clone(), stage: Cell::new(Stage::Made) }, report: Box::new(report) }
     }
 
-    /// A buffer whose memory is taken again, and filled, as soon as it is freed.
     pub fn buffer(&self, bytes: Vec<u8>) -> Canaried {
-        Canaried { bytes, watch: self.clone() }
+        self.0.canaries.buffer(bytes)
     }
 
     /// All is over: no op is left, and nobody wrote to memory that was given back.
@@ -45,8 +42,9 @@ impl Watch {
         self.0.verdict.blame_unless(alive == 0 && unanswered == 0, || {
             format!("{alive} ops are left, {unanswered} of them without their last reply")
         });
-        let is_intact = self.0.canaries.take().iter().flatten().all(|&byte| byte == CANARY);
-        self.0.verdict.blame_unless(is_intact, || "somebody wrote to memory that was given back".to_owned());
+        self.0
+            .verdict
+            .blame_unless(self.0.canaries.are_intact(), || "somebody wrote to memory that was given back".to_owned());
     }
 }
 
@@ -130,31 +128,5 @@ impl<T: StreamOp> StreamOp for Watched<T> {
 
     fn item(reply: io::Result<Reply>) -> T::Item {
         T::item(reply)
-    }
-}
-
-/// A buffer that, when it is dropped, takes its memory again and fills it: a late write shows there.
-pub struct Canaried {
-    bytes: Vec<u8>,
-    watch: Watch,
-}
-
-impl IoBuf for Canaried {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl IoBufMut for Canaried {
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-}
-
-impl Drop for Canaried {
-    fn drop(&mut self) {
-        let len = self.bytes.len();
-        drop(std::mem::take(&mut self.bytes));
-        self.watch.0.canaries.borrow_mut().push(vec![CANARY; len]);
     }
 }

@@ -1,20 +1,18 @@
 //! Limits: on memory that may be locked, and on descriptors.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use runtime::testing::{Driver, is_here};
 use runtime::{Builder, Choice, Probe, probe};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::child::in_a_child;
 use crate::echo::echo;
-use crate::{heard, is_child};
+use crate::{descriptors, heard, is_child};
 
 /// The kernel gives the memory of a closed ring back when it comes to it.
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(10);
@@ -187,9 +185,7 @@ fn out_of_descriptors_a_runtime_is_refused_with_the_limit_and_leaves_nothing_beh
             case,
             |_| (),
             || {
-                let maximum = getrlimit(Resource::Nofile).maximum;
-                setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum }).unwrap();
-                let mut taken = take_all_descriptors();
+                let (_limit, mut taken) = descriptors::take_all(64);
                 let mut spare = 0;
                 let runtime = loop {
                     let error = match Builder::new().driver(choice).build() {
@@ -199,7 +195,7 @@ fn out_of_descriptors_a_runtime_is_refused_with_the_limit_and_leaves_nothing_beh
                     for part in ["Too many open files (os error 24)", "RLIMIT_NOFILE is 64", "ulimit -n"] {
                         assert!(error.contains(part), "no «{part}» with {spare} to spare: {error}");
                     }
-                    assert_eq!(take_all_descriptors().len(), spare);
+                    assert_eq!(descriptors::take_all(64).1.len(), spare);
                     taken.pop();
                     spare += 1;
                 };
@@ -209,8 +205,4 @@ fn out_of_descriptors_a_runtime_is_refused_with_the_limit_and_leaves_nothing_beh
             },
         );
     }
-}
-
-fn take_all_descriptors() -> Vec<OwnedFd> {
-    std::iter::from_fn(|| eventfd(0, EventfdFlags::CLOEXEC).ok()).collect()
 }

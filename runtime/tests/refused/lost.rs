@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::bounded;
 use crate::child;
+use crate::counted::Counted;
 use crate::denied;
-use runtime::buf::{IoBuf, IoBufMut};
 use runtime::fd::SharedFd;
 use runtime::op::Nop;
 use runtime::op::file::{Position, Read};
@@ -23,27 +23,6 @@ use rustix::time::{ClockId, clock_gettime};
 const END_MAX: Duration = Duration::from_secs(2);
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// Counts the buffers that are freed.
-struct Counted([u8; 64], Arc<AtomicUsize>);
-
-impl IoBuf for Counted {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl IoBufMut for Counted {
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.1.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// Runs `with` on a runtime that has a read in flight, whose ring answers `errno` from then on. A filter stays, so all
 /// of it is in a process of its own.
@@ -65,7 +44,7 @@ fn lose_the_ring(errno: i32, with: fn(runtime::Runtime, Arc<AtomicUsize>)) {
     let runtime = builder(Driver::Ring).build().unwrap();
     let freed = Arc::new(AtomicUsize::new(0));
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-    let buf = Counted([0; 64], freed.clone());
+    let buf = Counted([0; 8], freed.clone());
     runtime.block_on(async {
         drop(spawn(submit(Read { fd: SharedFd::new(reader), buf, position: Position::Cursor })));
         let before = metrics().submitted;

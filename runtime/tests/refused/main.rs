@@ -4,9 +4,13 @@
 mod bounded;
 #[path = "../common/child.rs"]
 mod child;
+#[path = "../common/counted.rs"]
+mod counted;
 mod denials;
 #[path = "../common/denied.rs"]
 mod denied;
+#[path = "../common/descriptors.rs"]
+mod descriptors;
 mod echo;
 #[path = "../common/heard.rs"]
 mod heard;

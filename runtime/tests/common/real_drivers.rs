@@ -1,7 +1,7 @@
 //! Tests that compare with std, or look into /proc, need the real kernel: by the ring, and by the fallback.
 
-/// Makes a test of each `async fn` on each driver that asks the real kernel.
-macro_rules! on_real_kernels {
+/// Makes two tests of each `async fn`: `ring` and `fallback`, in a module of its name.
+macro_rules! on_ring_and_fallback {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
             #[runtime::test(driver = ring)]
