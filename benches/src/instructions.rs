@@ -60,39 +60,21 @@ const SUBJECTS: &[Subject] = &[
         run: wake_awake,
         ask: None,
     },
-    Subject {
-        name: "echo-owned",
-        what: "TCP echo of 64 B, owned, 64 connections",
-        ops: 20_000,
-        budget: 1900,
-        run: |_| serve(echo::owned),
-        ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
-    },
-    Subject {
-        name: "echo-lent",
-        what: "TCP echo of 64 B, lent, 64 connections",
-        ops: 20_000,
-        budget: 1350,
-        run: |_| serve(echo::lent),
-        ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
-    },
-    Subject {
-        name: "echo-fallback-lent",
-        what: "TCP echo of 64 B on the fallback, lent, 64 connections",
-        ops: 20_000,
-        budget: 1500,
-        run: |_| serve(echo::lent_fallback),
-        ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
-    },
-    Subject {
-        name: "echo-fallback",
-        what: "TCP echo of 64 B on the fallback, owned, 64 connections",
-        ops: 20_000,
-        budget: 1900,
-        run: |_| serve(echo::owned_fallback),
-        ask: Some(|server, requests| load::ask(server, ECHO_CONNECTIONS, requests)),
-    },
+    server("echo-owned", "TCP echo of 64 B, owned, 64 connections", 1900, |_| serve(echo::owned)),
+    server("echo-lent", "TCP echo of 64 B, lent, 64 connections", 1350, |_| serve(echo::lent)),
+    server("echo-fallback-lent", "TCP echo of 64 B on the fallback, lent, 64 connections", 1500, |_| {
+        serve(echo::lent_fallback)
+    }),
+    server("echo-fallback", "TCP echo of 64 B on the fallback, owned, 64 connections", 1900, |_| {
+        serve(echo::owned_fallback)
+    }),
 ];
+
+/// A server, which `load` asks.
+const fn server(name: &'static str, what: &'static str, budget: u64, run: fn(u64) -> io::Result<()>) -> Subject {
+    let ask = |server, requests| load::ask(server, ECHO_CONNECTIONS, requests);
+    Subject { name, what, ops: 20_000, budget, run, ask: Some(ask) }
+}
 
 fn nop_many(ops: u64) -> io::Result<()> {
     nop::gimmal(ops, 64).map(drop)

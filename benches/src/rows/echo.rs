@@ -117,16 +117,7 @@ fn serve_owned(runtime: &Runtime, streams: Vec<TcpStream>) -> io::Result<Duratio
             buf = sent.into_inner();
         }
     };
-    runtime.block_on(async {
-        let start = thread_cpu();
-        let tasks: Vec<_> =
-            streams.into_iter().map(|stream| Ok(spawn(echo(net::TcpStream::from_std(stream)?)))).collect();
-        for task in tasks {
-            let task: io::Result<_> = task;
-            task?.await??;
-        }
-        Ok(thread_cpu() - start)
-    })
+    serve_each(runtime, streams, echo)
 }
 
 fn serve_lent(runtime: &Runtime, streams: Vec<TcpStream>) -> io::Result<Duration> {
@@ -139,13 +130,21 @@ fn serve_lent(runtime: &Runtime, streams: Vec<TcpStream>) -> io::Result<Duration
             }
         }
     };
+    serve_each(runtime, streams, echo)
+}
+
+/// A task for each stream, until the peers close.
+fn serve_each<F: Future<Output = io::Result<()>> + 'static>(
+    runtime: &Runtime,
+    streams: Vec<TcpStream>,
+    echo: impl Fn(net::TcpStream) -> F,
+) -> io::Result<Duration> {
     runtime.block_on(async {
         let start = thread_cpu();
-        let tasks: Vec<_> =
+        let tasks: io::Result<Vec<_>> =
             streams.into_iter().map(|stream| Ok(spawn(echo(net::TcpStream::from_std(stream)?)))).collect();
-        for task in tasks {
-            let task: io::Result<_> = task;
-            task?.await??;
+        for task in tasks? {
+            task.await??;
         }
         Ok(thread_cpu() - start)
     })
