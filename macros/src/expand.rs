@@ -4,7 +4,7 @@ use proc_macro::{Ident, Literal, Span, TokenStream, TokenTree};
 
 use crate::error::Error;
 use crate::function::{Attribute as FunctionAttribute, Function};
-use crate::options::{Choice, Options};
+use crate::options::{Options, Word};
 use crate::template;
 
 /// One of the two attributes.
@@ -23,15 +23,15 @@ pub(crate) const MAIN: Attribute =
 pub(crate) const TEST: Attribute =
     Attribute { name: "#[runtime::test]", options: &["driver", "cores", "seeds", "watchdog", "crate"] };
 
-const MAIN_DRIVERS: [Choice; 3] = [("ring", "Ring"), ("fallback", "Fallback"), ("auto", "Auto")];
+const MAIN_DRIVERS: [Word; 3] = [("ring", "Ring"), ("fallback", "Fallback"), ("auto", "Auto")];
 
-const TEST_DRIVERS: [Choice; 5] =
+const TEST_DRIVERS: [Word; 5] =
     [("ring", "Ring"), ("fallback", "Fallback"), ("simulated", "Simulated"), ("auto", "Auto"), (EACH, EACH)];
 
 /// Not a driver: a test for each of `DRIVERS_OF_EACH`.
 const EACH: &str = "each";
 
-const DRIVERS_OF_EACH: [Choice; 3] = [("ring", "Ring"), ("fallback", "Fallback"), ("simulated", "Simulated")];
+const DRIVERS_OF_EACH: [Word; 3] = [("ring", "Ring"), ("fallback", "Fallback"), ("simulated", "Simulated")];
 
 /// The most entries that io_uring_setup(2) gives a submission queue.
 const ENTRIES_MAX: u32 = 32_768;
@@ -52,7 +52,7 @@ const WATCHDOG_DEFAULT_SECS: u32 = 60;
 pub(crate) fn main(options: &Options, function: Function) -> Result<TokenStream, Error> {
     let runtime = options.runtime_path()?;
     let mut configure = TokenStream::new();
-    if let Some(driver) = options.choice("driver", &MAIN_DRIVERS)? {
+    if let Some(driver) = options.word("driver", &MAIN_DRIVERS)? {
         let parts = [("CRATE", runtime.clone()), ("DRIVER", word(driver))];
         configure.extend(template::fill(".driver(CRATE::Choice::DRIVER)", Span::mixed_site(), &parts));
     }
@@ -88,7 +88,7 @@ pub(crate) fn test(options: &Options, function: Function) -> Result<TokenStream,
         return Err(Error::new(second.span(), "#[runtime::test] is a #[test] already: leave this one out"));
     }
     let runtime = options.runtime_path()?;
-    let driver = options.choice("driver", &TEST_DRIVERS)?.unwrap_or("Auto");
+    let driver = options.word("driver", &TEST_DRIVERS)?.unwrap_or("Auto");
     let cores = options.number("cores", 1..=CORES_MAX)?.unwrap_or(1);
     let seeds = options.number("seeds", 1..=u32::MAX)?;
     let watchdog_secs = options.number("watchdog", 1..=u32::MAX)?.unwrap_or(WATCHDOG_DEFAULT_SECS);

@@ -17,7 +17,7 @@ struct Given {
 }
 
 /// A word that an option takes, and what it is called in the runtime.
-pub(crate) type Choice = (&'static str, &'static str);
+pub(crate) type Word = (&'static str, &'static str);
 
 impl Options {
     /// Reads the tokens in the attribute's parentheses. `attribute` is its name in messages, `known` its keys.
@@ -44,19 +44,19 @@ impl Options {
         self.find(key).map(|option| option.key.span())
     }
 
-    /// The value of `key`, one of the words in `choices`, as the runtime calls it.
-    pub(crate) fn choice(&self, key: &str, choices: &[Choice]) -> Result<Option<&'static str>, Error> {
+    /// The value of `key`, one of `words`, as the runtime calls it.
+    pub(crate) fn word(&self, key: &str, words: &[Word]) -> Result<Option<&'static str>, Error> {
         let Some(option) = self.find(key) else {
             return Ok(None);
         };
         let chosen = match option.value.as_slice() {
-            [word @ TokenTree::Ident(_)] => choices.iter().find(|(name, _)| is_word(Some(word), name)),
+            [given @ TokenTree::Ident(_)] => words.iter().find(|(name, _)| is_word(Some(given), name)),
             _ => None,
         };
         match chosen {
             Some((_, called)) => Ok(Some(called)),
             None => {
-                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+                let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();
                 Err(option.wants(&format!("one of {}", names.join(", "))))
             }
         }

@@ -9,7 +9,7 @@ use runtime::op::ready::{Interest, Poll};
 use runtime::op::socket::{Accept, Connect, Recv, Send};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::time::{Duration, now};
-use runtime::{Builder, Choice, call, metrics, spawn, submit, yield_now};
+use runtime::{call, metrics, spawn, submit, yield_now};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
 fn unix() -> SharedFd {
@@ -50,7 +50,7 @@ fn a_deadline_ends_a_connect_that_waits_for_a_full_unix_listener() {
 /// Catches: a read of a pipe, or a write to one, that goes to the blocking pool, which has a single thread here.
 #[test]
 fn pipes_that_wait_keep_no_thread_of_the_fallbacks() {
-    let runtime = Builder::new().driver(Choice::Fallback).blocking_threads(1).build().unwrap();
+    let runtime = builder(Driver::Fallback).blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         let pipes: Vec<_> = (0..20)
             .map(|_| call::pipe().map(|(reader, writer)| (SharedFd::new(reader), SharedFd::new(writer))).unwrap())

@@ -1,6 +1,5 @@
 //! Out of descriptors: a limit that the whole process shares, so this runs in one of its own.
 
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,27 +10,24 @@ use runtime::simulated::{Fault, Faults};
 use runtime::{Step, call, replies, simulated, submit};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketType};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, setrlimit};
 
+use crate::child::in_a_child;
+use crate::descriptors;
 use crate::scene::{Scene, connect, count, is_ready, listener, local, next, read, tcp};
 use crate::shown::Shown;
-use crate::table::{Driver, Without};
-
-const CHILD: &str = "GIMMAL_TEST_CHILD";
+use crate::table::{Variant, Without};
 
 /// Catches: a driver that takes EMFILE for «not yet», or a fault of the simulated kernel's that is not the real one's.
 #[test]
 fn out_of_descriptors_every_driver_says_the_same() {
-    let name = "exhausted::out_of_descriptors_every_driver_says_the_same";
-    if std::env::var_os(CHILD).is_none() {
-        let mut child = Command::new(std::env::current_exe().expect("this program"));
-        let ended = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().expect("this very test");
-        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-        assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"), "the child ran another test, or none");
-        return;
-    }
-    let drivers = [Driver::Ring(Without::Nothing), Driver::Fallback, Driver::Simulated { seed: 0 }];
-    let told: Vec<(Driver, Vec<String>)> = drivers
+    let test = "exhausted::out_of_descriptors_every_driver_says_the_same";
+    in_a_child(test, "full", |_| (), compare_without_descriptors);
+}
+
+fn compare_without_descriptors() {
+    let drivers = [Variant::Ring(Without::Nothing), Variant::Fallback, Variant::Simulated { seed: 0 }];
+    let told: Vec<(Variant, Vec<String>)> = drivers
         .into_iter()
         .filter_map(|driver| {
             let runtime = driver.build().inspect_err(|why| println!("not {driver:?}: {why}")).ok()?;
@@ -53,17 +49,12 @@ async fn without_descriptors(scene: &Scene) -> Vec<String> {
     submit(connect(&client, local(&listener))).await.expect("somebody listens");
     is_ready(&listener, Interest::READABLE).await.expect("it is connected");
 
-    let limit = getrlimit(Resource::Nofile);
-    let mut taken = Vec::new();
-    if scene.is_simulated() {
+    let taken = if scene.is_simulated() {
         simulated::world().set_faults(Faults::none().with(Fault::DescriptorsFull, 1.0));
+        None
     } else {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: limit.maximum }).expect("a lower limit");
-        taken.push(std::fs::File::open("/dev/null"));
-        while let Some(Ok(one)) = taken.last() {
-            taken.push(one.try_clone());
-        }
-    }
+        Some(descriptors::take_all(64))
+    };
     let opened = submit(scene.open("file", OFlags::RDONLY)).await.shown();
     let made_anew = submit(scene.open("new", OFlags::WRONLY | OFlags::CREATE)).await.shown();
     let cut = submit(scene.open("file", OFlags::WRONLY | OFlags::TRUNC)).await.shown();
@@ -75,9 +66,10 @@ async fn without_descriptors(scene: &Scene) -> Vec<String> {
         Step::Item(item) => item.shown(),
         Step::End(end) => end.shown(),
     };
-    drop(taken);
-    setrlimit(Resource::Nofile, limit).expect("the limit from before");
-    if scene.is_simulated() {
+    if let Some((limit, taken)) = taken {
+        drop(taken);
+        setrlimit(Resource::Nofile, limit).expect("the limit from before");
+    } else {
         simulated::world().set_faults(Faults::none());
     }
     assert!(submit(scene.open("new", OFlags::RDONLY)).await.is_err(), "what could not be opened was made");

@@ -12,8 +12,12 @@
 //! | find descriptors and connections of every kind | `scene.rs` |
 
 mod addressed;
+#[path = "../common/child.rs"]
+mod child;
 mod connect;
 mod datagrams;
+#[path = "../common/descriptors.rs"]
+mod descriptors;
 mod exhausted;
 mod file;
 mod names;
@@ -33,7 +37,7 @@ use std::collections::BTreeSet;
 
 use runtime::Feature;
 use runtime::testing::skipped;
-use table::{Driver, Row, Without, compare};
+use table::{Row, Variant, Without, compare};
 
 fn rows() -> Vec<Row> {
     let families =
@@ -56,12 +60,12 @@ const SEEDS: u64 = 3;
 #[test]
 fn every_op_gives_the_same_results_on_all_drivers() {
     let mut drivers = Vec::new();
-    match Driver::Ring(Without::Nothing).build() {
-        Ok(_runtime) => drivers.push(Driver::Ring(Without::Nothing)),
+    match Variant::Ring(Without::Nothing).build() {
+        Ok(_runtime) => drivers.push(Variant::Ring(Without::Nothing)),
         Err(why) => skipped(format_args!("the ring, so the fallback is what others are compared with: {why}")),
     }
-    drivers.push(Driver::Fallback);
-    drivers.extend((0..SEEDS).map(|seed| Driver::Simulated { seed }));
+    drivers.push(Variant::Fallback);
+    drivers.extend((0..SEEDS).map(|seed| Variant::Simulated { seed }));
     let report = compare(&rows(), &drivers);
     println!("{report}");
     assert!(report.differences.is_empty(), "{}", report.differences.join("\n"));
@@ -70,13 +74,13 @@ fn every_op_gives_the_same_results_on_all_drivers() {
 /// Optional features of newer kernels change how fast a ring is, never what it answers.
 #[test]
 fn a_ring_without_any_newer_feature_gives_the_same_results() {
-    let full = Driver::Ring(Without::Nothing);
+    let full = Variant::Ring(Without::Nothing);
     if let Err(why) = full.build() {
         skipped(format_args!("no ring here, so nothing can be hidden from it: {why}"));
         return;
     }
-    let hidden = Feature::ALL.into_iter().map(Without::One).chain([Without::All]).map(Driver::Ring);
-    let drivers: Vec<Driver> = std::iter::once(full).chain(hidden).collect();
+    let hidden = Feature::ALL.into_iter().map(Without::One).chain([Without::All]).map(Variant::Ring);
+    let drivers: Vec<Variant> = std::iter::once(full).chain(hidden).collect();
     let report = compare(&rows(), &drivers);
     println!("{report}");
     assert!(report.differences.is_empty(), "{}", report.differences.join("\n"));

@@ -25,7 +25,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
 use crate::pipes;
 use crate::shown::Shown;
-use crate::table::Driver;
+use crate::table::Variant;
 use crate::unix;
 use crate::unix_datagrams;
 
@@ -69,7 +69,7 @@ impl Drop for Cleans {
 }
 
 impl Scene {
-    pub fn new(driver: Driver, story: Arc<Mutex<Vec<Told>>>, patience: Duration) -> Scene {
+    pub fn new(driver: Variant, story: Arc<Mutex<Vec<Told>>>, patience: Duration) -> Scene {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("gimmal-agree-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -327,7 +327,7 @@ pub fn foreign(scene: &Scene) -> SharedFd {
         )));
     }
     let elsewhere = std::thread::spawn(|| {
-        let runtime = Driver::Simulated { seed: 0 }.build().expect("a world needs nothing");
+        let runtime = Variant::Simulated { seed: 0 }.build().expect("a world needs nothing");
         runtime.block_on(async { call::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket") })
     });
     SharedFd::new(elsewhere.join().expect("no panic"))

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::simulated::Faults;
-use runtime::{Builder, Choice, Feature, Runtime};
+use runtime::testing::{Driver, builder};
+use runtime::{Builder, Feature, Runtime};
 
 use crate::scene::{Scene, Told};
 
@@ -53,9 +54,9 @@ macro_rules! row {
     };
 }
 
-/// Who services a run. The simulated kernel answers in an order of the seed's.
+/// A driver, and how it is varied. The simulated kernel answers in an order of the seed's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Driver {
+pub enum Variant {
     Ring(Without),
     Fallback,
     Simulated { seed: u64 },
@@ -69,18 +70,18 @@ pub enum Without {
     All,
 }
 
-impl Driver {
+impl Variant {
     pub fn is_simulated(self) -> bool {
-        matches!(self, Driver::Simulated { .. })
+        matches!(self, Variant::Simulated { .. })
     }
 
     fn name(self) -> String {
         match self {
-            Driver::Ring(Without::Nothing) => "ring".into(),
-            Driver::Ring(Without::One(feature)) => format!("ring without {}", feature.name()),
-            Driver::Ring(Without::All) => "ring without features".into(),
-            Driver::Fallback => "fallback".into(),
-            Driver::Simulated { seed } => format!("simulated {seed}"),
+            Variant::Ring(Without::Nothing) => "ring".into(),
+            Variant::Ring(Without::One(feature)) => format!("ring without {}", feature.name()),
+            Variant::Ring(Without::All) => "ring without features".into(),
+            Variant::Fallback => "fallback".into(),
+            Variant::Simulated { seed } => format!("simulated {seed}"),
         }
     }
 
@@ -88,18 +89,17 @@ impl Driver {
     ///
     /// When there is no ring to be had.
     pub fn build(self) -> std::io::Result<Runtime> {
-        let builder = Builder::new();
         match self {
-            Driver::Ring(without) => {
+            Variant::Ring(without) => {
                 let hidden = Feature::ALL.into_iter().filter(|feature| match without {
                     Without::Nothing => false,
                     Without::One(one) => one == *feature,
                     Without::All => true,
                 });
-                hidden.fold(builder.driver(Choice::Ring), Builder::without).build()
+                hidden.fold(builder(Driver::Ring), Builder::without).build()
             }
-            Driver::Fallback => builder.driver(Choice::Fallback).build(),
-            Driver::Simulated { seed } => builder.simulated(seed, Faults::none()).build(),
+            Variant::Fallback => builder(Driver::Fallback).build(),
+            Variant::Simulated { seed } => Builder::new().simulated(seed, Faults::none()).build(),
         }
     }
 }
@@ -131,7 +131,7 @@ struct Summary {
 }
 
 /// Plays every scenario on every driver, and compares with the first of them.
-pub fn compare(rows: &[Row], drivers: &[Driver]) -> Report {
+pub fn compare(rows: &[Row], drivers: &[Variant]) -> Report {
     let mut report = Report { drivers: drivers.iter().map(|driver| driver.name()).collect(), ..Report::default() };
     for row in rows {
         let summary = report.ops.entry(row.op).or_default();
@@ -160,9 +160,9 @@ struct Played {
     disagree: BTreeSet<String>,
 }
 
-fn play_all(scenario: &Scenario, drivers: &[Driver], patience: Duration) -> Played {
-    let plays = |driver: &&Driver| !driver.is_simulated() || scenario.not_modelled.is_none();
-    let drivers: Vec<Driver> = drivers.iter().filter(plays).copied().collect();
+fn play_all(scenario: &Scenario, drivers: &[Variant], patience: Duration) -> Played {
+    let plays = |driver: &&Variant| !driver.is_simulated() || scenario.not_modelled.is_none();
+    let drivers: Vec<Variant> = drivers.iter().filter(plays).copied().collect();
     // All at once: most of the time they wait.
     let plays: Vec<Play> = drivers.iter().map(|&driver| Play::start(scenario, driver, patience)).collect();
     let mut stories: Vec<Vec<Told>> = plays.into_iter().map(Play::story).collect();
@@ -189,7 +189,7 @@ fn told_at(story: &[Told], line: usize) -> (String, String) {
 }
 
 /// Who told what, those together who told the same.
-fn difference(drivers: &[Driver], told: &[(String, String)]) -> String {
+fn difference(drivers: &[Variant], told: &[(String, String)]) -> String {
     let what = &told[0].0;
     let mut text = what.clone();
     let mut seen = BTreeSet::new();
@@ -208,7 +208,7 @@ struct Play {
 }
 
 impl Play {
-    fn start(scenario: &Scenario, driver: Driver, patience: Duration) -> Play {
+    fn start(scenario: &Scenario, driver: Variant, patience: Duration) -> Play {
         let story = Arc::new(Mutex::new(Vec::new()));
         let scene = Scene::new(driver, story.clone(), patience);
         let act = scenario.act;

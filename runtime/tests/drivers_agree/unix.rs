@@ -38,6 +38,14 @@ impl Scene {
         SocketAddr::from_abstract_name(self.path(name).as_os_str().as_encoded_bytes()).expect("the path is short")
     }
 
+    /// A pair, which is told of.
+    pub fn makes_pair(&self, kind: SocketType) -> (SharedFd, SharedFd) {
+        let made = call::socketpair(kind);
+        self.tell("a pair", &made);
+        let (one, other) = made.expect("two descriptors");
+        (SharedFd::new(one), SharedFd::new(other))
+    }
+
     pub fn unix_listener(&self, name: &str, backlog: i32) -> (SharedFd, SocketAddr) {
         let (fd, address) = (unix(), self.unix_path(name));
         call::bind(&fd, &address).expect("nobody else has the name");
@@ -87,10 +95,7 @@ pub async fn add_kinds(all: &mut Vec<(&'static str, SharedFd)>, far: &mut Vec<Sh
 
 pub async fn makes_pairs_that_speak_with_each_other(scene: Scene) {
     scene.tell("of no type", &call::socketpair(SocketType::from_raw(9)));
-    let made = call::socketpair(SocketType::STREAM);
-    scene.tell("a pair", &made);
-    let (one, other) = made.expect("two descriptors");
-    let (one, other) = (SharedFd::new(one), SharedFd::new(other));
+    let (one, other) = scene.makes_pair(SocketType::STREAM);
     for (from, to) in [(&one, &other), (&other, &one)] {
         scene.tell("its name", &call::name(from, End::Local));
         scene.tell("the other's", &call::name(from, End::Peer));

@@ -61,10 +61,7 @@ pub async fn add_kinds(all: &mut Vec<(&'static str, SharedFd)>, far: &mut Vec<Sh
 }
 
 pub async fn makes_pairs_that_send_each_other_datagrams(scene: Scene) {
-    let made = call::socketpair(SocketType::DGRAM);
-    scene.tell("a pair", &made);
-    let (one, other) = made.expect("two descriptors");
-    let (one, other) = (SharedFd::new(one), SharedFd::new(other));
+    let (one, other) = scene.makes_pair(SocketType::DGRAM);
     for (from, to) in [(&one, &other), (&other, &one)] {
         scene.tell("its name", &call::name(from, End::Local));
         scene.tell("the other's", &call::name(from, End::Peer));

@@ -1,4 +1,5 @@
-//! What is made of ops works on a simulated kernel too, whose replies come late and in another order.
+//! What files and directories promise on each driver; on the simulated kernel also when replies come late and in
+//! another order.
 
 use std::future::Future;
 use std::io::ErrorKind;
