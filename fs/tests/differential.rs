@@ -1,4 +1,4 @@
-//! What std's files do, these do: the same results, the same contents, the same errors.
+//! Files do what std's do: the same results, the same contents, the same errors.
 
 use std::fmt::Debug;
 use std::io::{self, Read, Seek, SeekFrom, Write};

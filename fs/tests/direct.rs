@@ -23,7 +23,7 @@ on_ring_and_fallback! {
     the_cursor_moves_as_in_std,
     what_is_read_to_the_end_is_what_std_reads,
     a_file_opened_to_append_ends_where_it_was_written_to,
-    what_is_dropped_leaves_the_cursor_where_the_next_one_belongs,
+    a_dropped_call_leaves_the_cursor_where_the_next_one_belongs,
 }
 
 const BLOCK: usize = 4096;
@@ -134,7 +134,7 @@ async fn a_file_opened_to_append_ends_where_it_was_written_to() {
 }
 
 /// Catches: a dropped read that is undone although nothing was done; a dropped write that the next one overwrites.
-async fn what_is_dropped_leaves_the_cursor_where_the_next_one_belongs() {
+async fn a_dropped_call_leaves_the_cursor_where_the_next_one_belongs() {
     let folder = Folder::new();
     let path = folder.file("file");
     std::fs::write(&path, numbered()).unwrap();

@@ -1,4 +1,4 @@
-//! What fails in std fails here, with the same error; and what the kernel would misread never gets there.
+//! What fails in std fails here with the same error; and arguments that the kernel would misread never reach it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -17,10 +17,10 @@ mod folder;
 use folder::Folder;
 
 on_ring_and_fallback! {
-    paths_fail_as_in_std,
+    bad_paths_fail_as_in_std,
     an_offset_that_is_no_offset_is_refused_and_moves_nothing,
     offsets_beyond_four_gibibytes_are_whole,
-    nothing_asked_for_is_nothing_done,
+    empty_transfers_do_nothing_and_empty_given_buffers_are_refused,
     a_transfer_of_nothing_is_refused_as_in_std,
     what_has_no_offsets_is_refused_as_in_std,
     a_mode_and_the_umask_count_as_in_std,
@@ -35,7 +35,7 @@ fn same<T, U>(what: &str, ours: io::Result<T>, std: io::Result<U>) {
 }
 
 /// Catches: a path that is cut at its NUL.
-async fn paths_fail_as_in_std() {
+async fn bad_paths_fail_as_in_std() {
     let folder = Folder::new();
     std::fs::write(folder.file("file"), "x").unwrap();
     std::os::unix::fs::symlink("loop", folder.file("loop")).unwrap();
@@ -114,7 +114,7 @@ async fn offsets_beyond_four_gibibytes_are_whole() {
 }
 
 /// A given buffer without length is a mistake: it has capacity perhaps, and 0 would look like the end.
-async fn nothing_asked_for_is_nothing_done() {
+async fn empty_transfers_do_nothing_and_empty_given_buffers_are_refused() {
     let folder = Folder::new();
     let mut options = fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).open(folder.file("file")).await.unwrap();

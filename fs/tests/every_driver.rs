@@ -72,7 +72,7 @@ async fn a_file_gets_the_length_that_it_is_told() {
 /// Signals are not for those who sync or cut, as in std.
 /// Catches: an EINTR that comes through.
 #[runtime::test(driver = simulated, seeds = 50)]
-async fn what_is_interrupted_is_asked_again() {
+async fn interrupted_syncs_and_changes_of_length_are_repeated() {
     let file = fs::File::create("/tmp/a").await.unwrap();
     runtime::simulated::world().set_faults(Faults::none().with(Fault::Interrupted, 0.5));
     file.set_len(1_000).await.unwrap();
@@ -105,7 +105,7 @@ async fn what_a_simulated_kernel_lacks_is_refused_and_listed() {
 
 /// Catches: a `Feature::Ftruncate` that nobody asks about.
 #[test]
-fn without_the_op_a_file_is_cut_by_the_pool() {
+fn a_ring_without_ftruncate_sets_the_length_on_the_pool() {
     if !is_here(Driver::Ring, "a ring without the op") {
         return;
     }

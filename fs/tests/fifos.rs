@@ -1,4 +1,4 @@
-//! Opening a FIFO waits for its other end, or reading does; as in std, one way or the other.
+//! Opening a FIFO waits for its other end, or the first read does: what a program sees is what std shows.
 
 use std::future::Future;
 use std::io::{ErrorKind, Read, Write};
@@ -30,10 +30,10 @@ use open::descriptors_of;
 
 on_ring_and_fallback! {
     an_open_to_write_waits_for_who_reads,
-    an_open_that_is_not_to_wait_says_what_std_says,
-    what_is_no_fifo_answers_at_once,
-    what_is_read_before_anybody_writes_is_what_is_written_first,
-    a_writer_that_comes_and_goes_is_the_end,
+    a_nonblocking_open_of_a_fifo_answers_as_in_std,
+    opening_and_reading_what_is_no_fifo_does_not_wait,
+    a_read_that_begins_before_anybody_writes_gets_the_first_bytes,
+    a_reader_sees_the_end_when_a_writer_came_and_went,
     a_dropped_open_closes_what_it_opens_too_late,
 }
 
@@ -100,7 +100,7 @@ async fn an_open_to_write_waits_for_who_reads() {
 }
 
 /// Catches: an open that is sent to wait without the O_NONBLOCK that it came with.
-async fn an_open_that_is_not_to_wait_says_what_std_says() {
+async fn a_nonblocking_open_of_a_fifo_answers_as_in_std() {
     let folder = Folder::new();
     let path = fifo(&folder);
     let ours = timeout(LONG, OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&path)).await;
@@ -118,7 +118,7 @@ async fn an_open_that_is_not_to_wait_says_what_std_says() {
 }
 
 /// Catches: ENXIO of a socket that becomes another error where it is tried again.
-async fn what_is_no_fifo_answers_at_once() {
+async fn opening_and_reading_what_is_no_fifo_does_not_wait() {
     let folder = Folder::new();
     let path = folder.file("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -138,7 +138,7 @@ async fn what_is_no_fifo_answers_at_once() {
 /// Lent, given, and as a whole. Where a ring serves, the open may be over before anybody writes, and then the first
 /// read waits.
 /// Catches: a read by read(2), which takes a writer who has not come yet for one who has gone.
-async fn what_is_read_before_anybody_writes_is_what_is_written_first() {
+async fn a_read_that_begins_before_anybody_writes_gets_the_first_bytes() {
     let folder = Folder::new();
     let path = fifo(&folder);
     for way in ["lent", "given", "whole"] {
@@ -178,7 +178,7 @@ async fn what_is_read_before_anybody_writes_is_what_is_written_first() {
 }
 
 /// Catches: a read that takes the end for nothing, and waits on.
-async fn a_writer_that_comes_and_goes_is_the_end() {
+async fn a_reader_sees_the_end_when_a_writer_came_and_went() {
     let folder = Folder::new();
     let path = fifo(&folder);
     for is_lent in [true, false] {

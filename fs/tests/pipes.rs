@@ -1,4 +1,4 @@
-//! Who waits for another end holds nothing that others need, loses nothing, and hears what std would say.
+//! A call that waits for the other end of a pipe holds nothing that others need, loses nothing, and fails as in std.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -25,8 +25,8 @@ mod real_drivers;
 
 on_ring_and_fallback! {
     silent_terminals_hold_no_buffer,
-    who_comes_too_late_waits_on,
-    what_is_not_to_wait_says_what_std_says,
+    a_reader_that_comes_too_late_for_the_bytes_keeps_waiting,
+    nonblocking_descriptors_answer_as_in_std,
 }
 
 /// More than a core has buffers.
@@ -185,7 +185,7 @@ async fn silent_terminals_hold_no_buffer() {
 
 /// A hundred readers with open files of their own, of one pipe: whoever is first empties it.
 /// Catches: a read that tells who comes too late that nothing is there.
-async fn who_comes_too_late_waits_on() {
+async fn a_reader_that_comes_too_late_for_the_bytes_keeps_waiting() {
     let _alone = alone();
     let (reader, mut writer) = io::pipe().unwrap();
     let mut tasks: Vec<JoinHandle<usize>> = Vec::new();
@@ -263,7 +263,7 @@ async fn a_write_that_is_dropped_before_there_is_room_has_written_nothing() {
 /// O_NONBLOCK, of pipes, eventfds and terminals: each call of std's and of ours, on the same kind of thing in the same
 /// state.
 /// Catches: a ring that is asked for what is not to wait, and waits.
-async fn what_is_not_to_wait_says_what_std_says() {
+async fn nonblocking_descriptors_answer_as_in_std() {
     let (ours, std) = (Things::new(), Things::new());
     for ((name, ours), (_, std)) in ours.all.into_iter().zip(std.all) {
         let ours = File::from(ours);

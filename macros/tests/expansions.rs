@@ -1,4 +1,4 @@
-//! What the attributes write runs what it should, as what it should.
+//! What the attributes expand to: the right body, with the right plan.
 //!
 //! The runtime's part is played by `played`, which polls a body once and remembers the plan.
 

@@ -1,4 +1,4 @@
-//! A wrong use of an attribute is told in words, at the token that is wrong, and once.
+//! A wrong use of an attribute is one error, in words, at the token that is wrong.
 
 #[path = "../../runtime/tests/common/wrong_uses.rs"]
 mod wrong_uses;

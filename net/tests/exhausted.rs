@@ -1,4 +1,5 @@
-//! When descriptors run out. Alone in its process, whose limit it lowers.
+//! A server without descriptors does not spin, and goes on when it has some. Alone in its process, whose limit it
+//! lowers.
 
 use std::time::Duration;
 

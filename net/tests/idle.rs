@@ -1,4 +1,4 @@
-//! Who waits costs nothing: no wakeup, no processor time, no buffer. Alone in its process, whose costs it counts.
+//! Waiting costs nothing: no wakeup, no processor time, no buffer. Alone in its process, whose costs it counts.
 
 use std::fs;
 use std::time::Duration;

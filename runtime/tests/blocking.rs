@@ -21,14 +21,14 @@ use runtime::{Builder, spawn, spawn_blocking, submit};
 use rustix::fs::{CWD, FileType, mknodat};
 
 #[runtime::test(driver = ring)]
-async fn the_result_comes_from_another_thread() {
+async fn spawn_blocking_runs_its_closure_on_another_thread() {
     let here = thread::current().id();
     let there = spawn_blocking(|| thread::current().id()).await.unwrap();
     assert_ne!(here, there);
 }
 
 #[runtime::test(driver = fallback)]
-async fn a_panic_is_a_join_error_and_the_core_lives() {
+async fn a_panic_in_spawn_blocking_is_a_join_error_and_the_core_goes_on() {
     let error = spawn_blocking(|| -> u8 { panic!("in the job") }).await.unwrap_err();
     assert_eq!(error.into_panic().downcast_ref(), Some(&"in the job"));
     assert_eq!(spawn_blocking(|| 7).await.unwrap(), 7);
@@ -61,7 +61,7 @@ fn a_pool_that_is_stuck_and_full_leaves_the_core_to_timers_and_loses_no_job() {
 
 /// Catches: a bound that is handed to the kernel as it is, which refuses it.
 #[test]
-fn a_bound_on_threads_may_be_as_large_as_a_number() {
+fn the_bound_on_blocking_threads_may_be_usize_max() {
     for driver in [Driver::Ring, Driver::Fallback] {
         if is_here(driver, "a large bound") {
             let runtime = builder(driver).blocking_threads(usize::MAX).build().unwrap();
@@ -102,7 +102,7 @@ fn a_job_whose_handle_is_dropped_runs_all_the_same() {
 
 /// Jobs that have not begun when the runtime ends say «cancelled» to whoever still asks, and are dropped.
 #[test]
-fn the_end_of_the_runtime_cancels_what_has_not_begun() {
+fn the_end_of_the_runtime_cancels_jobs_that_have_not_begun() {
     let runtime = Builder::new().blocking_threads(1).blocking_queue(1).build().unwrap();
     let gate = Arc::new(Gate::default());
     let witness = Arc::new(());

@@ -1,4 +1,4 @@
-//! The buffers of a core are few, and whoever waits for one gets one.
+//! A core has few buffers, and each task that waits for one gets one.
 
 #[path = "common/polled.rs"]
 mod polled;

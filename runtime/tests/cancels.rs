@@ -1,5 +1,5 @@
-//! A cancellation needs room in the queue of requests, as everything does: those of two thousand ops at once are not
-//! lost where there is room for four.
+//! A cancellation needs room in the submission queue, as every request does: when two thousand ops are cancelled at
+//! once, and there is room for four, none is lost.
 
 #[path = "common/bounded.rs"]
 mod bounded;

@@ -1,4 +1,4 @@
-//! Several cores by an attribute.
+//! `#[runtime::main]` and `#[runtime::test]` with `cores = N` start that many cores, and run their body once.
 
 use runtime::{core_id, cores, metrics, on_each_core, spawn_on};
 

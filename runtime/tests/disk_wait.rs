@@ -1,4 +1,4 @@
-//! A core that waits for nothing is not counted as one that waits for a disk: health checks read that count.
+//! An idle core is not counted as waiting for a disk (iowait): health checks read that count.
 
 use std::fs;
 

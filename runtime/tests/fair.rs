@@ -1,4 +1,4 @@
-//! Who is always ready holds up nobody. (In a simulated world time hardly passes for those who never wait.)
+//! A task that is always ready holds up no other. (In a simulated world time hardly passes for those who never wait.)
 
 #[path = "common/bounded.rs"]
 mod bounded;
@@ -36,7 +36,7 @@ fn busy() -> Vec<JoinHandle<()>> {
 /// Catches: a task that yields and goes to the front of the queue; a core that looks at timers, at its driver or at its
 /// mail only when nobody is ready.
 #[test]
-fn who_is_always_ready_holds_up_no_timer_no_socket_and_no_other_thread() {
+fn a_task_that_is_always_ready_holds_up_no_timer_no_socket_and_no_other_thread() {
     for driver in [Driver::Ring, Driver::Fallback] {
         if is_here(driver, "beside who is always ready") {
             bounded::within(LIMIT, "beside who is always ready", move || {
@@ -87,7 +87,7 @@ impl Op for MakePipe {
 
 /// Catches: a core that runs who was answered beside its ring, again and again, and enters the ring for nobody else.
 #[test]
-fn who_is_answered_without_the_kernel_holds_up_nobody_who_waits_for_it() {
+fn ops_that_need_no_kernel_hold_up_no_op_that_does() {
     for driver in [Driver::Ring, Driver::Fallback] {
         if is_here(driver, "beside who is answered at once") {
             bounded::within(LIMIT, "beside who is answered at once", move || {
@@ -112,7 +112,7 @@ const SLOW_POLLS_MAX: u64 = 20;
 
 /// Catches: a turn that goes on for all its polls, however long they take; one whose time counts from a late poll.
 #[test]
-fn a_turn_of_slow_polls_is_short() {
+fn slow_polls_end_a_turn_of_the_core_early() {
     builder(Driver::Fallback).build().unwrap().block_on(async {
         let tasks: Vec<_> = (0..64)
             .map(|_| {

@@ -1,5 +1,5 @@
-//! Wakers that others made: whatever their clone, their wake and their Drop do, nothing is lost and nobody else
-//! suffers.
+//! Wakers that the runtime did not make: whatever their clone, wake and Drop do, no op is lost or leaked, and no other
+//! task is held up.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -75,7 +75,7 @@ impl Drop for Bomb {
 /// The read and the sleeps wait until the end, and their futures are forgotten: nobody else has a waker.
 /// Catches: an end that goes no further when the Drop of a waker panics, or that aborts when two do.
 #[test]
-fn a_waker_whose_drop_panics_stops_no_end() {
+fn a_waker_whose_drop_panics_does_not_stop_the_end_of_its_runtime() {
     for driver in [Driver::Ring, Driver::Fallback] {
         if !is_here(driver, "the end of a waker whose drop panics") {
             continue;
@@ -129,7 +129,7 @@ fn waker_whose_clone_acts(act: impl FnOnce() + 'static) -> Waker {
 /// Who asks for a turn clones its waker to stand in line, and that clone drops the one who has the turn.
 /// Catches: a place in line taken after the last turn was passed on, and so for ever.
 #[runtime::test(driver = each)]
-async fn a_waker_whose_clone_ends_the_turn_before_it_loses_no_wake() {
+async fn a_waker_whose_clone_drops_the_call_before_it_is_woken_all_the_same() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let server = Rc::new(listener.accept().await.unwrap().0);

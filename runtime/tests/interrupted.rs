@@ -2,8 +2,8 @@
 
 #[path = "common/child.rs"]
 mod child;
-#[path = "common/storm.rs"]
-mod storm;
+#[path = "common/interrupting.rs"]
+mod interrupting;
 
 use std::future::pending;
 use std::io::ErrorKind;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use interrupting::Interrupting;
 use runtime::fd::SharedFd;
 use runtime::op::Nop;
 use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags, c_path};
@@ -23,12 +24,11 @@ use runtime::time::{now, sleep};
 use runtime::{Builder, call, spawn, spawn_blocking, spawn_on, submit};
 use rustix::fs::{CWD, FileType, mknodat};
 use signal_hook::consts::SIGPIPE;
-use storm::Storm;
 
 /// The end of a runtime takes a second at most; the machine may be busy besides.
 const END_MAX: Duration = Duration::from_secs(2);
 
-/// So many signals have hit before a storm is over.
+/// So many signals arrive in each round.
 const HITS: u64 = 2_000;
 
 /// In a process of its own: signals are for all its threads.
@@ -36,17 +36,17 @@ const HITS: u64 = 2_000;
 /// Catches: EINTR that is an error of the ring's enter or of epoll_wait(2) (while waiting, or at the end), or of an
 /// open on the pool; a sleep that ends with a signal.
 #[test]
-fn a_storm_of_signals_costs_time_and_nothing_else() {
+fn signals_every_millisecond_fail_no_op_and_end_no_sleep() {
     for driver in [Driver::Ring, Driver::Fallback] {
-        if is_here(driver, "a storm of signals") {
-            let test = "a_storm_of_signals_costs_time_and_nothing_else";
+        if is_here(driver, "signals every millisecond") {
+            let test = "signals_every_millisecond_fail_no_op_and_end_no_sleep";
             child::in_a_child(
                 test,
                 &format!("{driver:?}"),
                 |_command| {},
                 || {
-                    let _storm = Storm::begin();
-                    while Storm::hits() < HITS {
+                    let _interrupting = Interrupting::begin();
+                    while Interrupting::hits() < HITS {
                         live(builder(driver));
                     }
                 },
@@ -117,8 +117,8 @@ async fn wait_for_a_partner(path: PathBuf) {
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     }
     let writing = spawn(open_to_write(path.clone()));
-    let hits = Storm::hits();
-    while Storm::hits() < hits + 20 {
+    let hits = Interrupting::hits();
+    while Interrupting::hits() < hits + 20 {
         sleep(Duration::from_millis(1)).await;
     }
     let other_end = spawn_blocking(move || std::fs::File::open(path).unwrap());
@@ -153,7 +153,7 @@ async fn ask_others() {
 ///
 /// Catches: a plain send without MSG_NOSIGNAL, which the kernel adds to those of a ring by itself.
 #[test]
-fn writing_to_who_is_gone_raises_no_signal() {
+fn writing_to_a_peer_that_is_gone_raises_no_sigpipe() {
     let raised = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGPIPE, raised.clone()).unwrap();
     for driver in [Driver::Ring, Driver::Fallback] {

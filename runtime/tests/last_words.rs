@@ -1,4 +1,4 @@
-//! What the last poll of a program asks for reaches the kernel, although nobody runs the core any more.
+//! Ops that are started in the last poll of `block_on` still reach the kernel, although nobody runs the core any more.
 
 use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! What is between programs of one machine, and inside one: unix sockets and pipes.
+//! Unix sockets and pipes: deadlines, waiting without a thread, and datagrams that go out whole.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;

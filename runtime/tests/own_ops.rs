@@ -1,5 +1,5 @@
-//! Ops that a user writes, of the requests that are public: whatever they do, nobody else's descriptor or memory
-//! suffers.
+//! Ops that a user writes with the public requests: whatever they do, no other descriptor and no other memory is
+//! touched.
 
 use std::fs::File;
 use std::io;
@@ -32,7 +32,7 @@ impl Op for CloseAndForget {
 
 /// Catches: an op of a ring's close that relies on its `finish` to forget the number.
 #[runtime::test(driver = each)]
-async fn a_number_that_a_ring_has_closed_is_closed_once() {
+async fn a_descriptor_that_a_ring_has_closed_is_not_closed_again() {
     if metrics().driver == "simulated" {
         return;
     }
@@ -62,7 +62,7 @@ impl Op for PollNothing {
 
 /// Catches: a driver that takes any number for a descriptor's.
 #[runtime::test(driver = each)]
-async fn a_number_that_is_no_descriptors_is_refused() {
+async fn an_op_on_a_number_that_is_no_descriptor_fails_with_ebadf() {
     if metrics().driver == "simulated" {
         return;
     }

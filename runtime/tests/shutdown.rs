@@ -118,7 +118,7 @@ impl Drop for Tells {
 ///
 /// Catches: an end that cancels at once what is to be finished, or never.
 #[test]
-fn what_is_to_be_finished_has_some_time_for_it() {
+fn a_dropped_write_has_time_to_finish_while_its_runtime_ends() {
     let _alone = process::alone();
     for driver in [Driver::Ring, Driver::Fallback] {
         for is_read in [true, false] {
@@ -166,7 +166,7 @@ fn end_while_writing(driver: Driver, is_read: bool) {
 
 /// As above: a write into a file, whatever the order and the time of its reply.
 #[test]
-fn what_is_to_be_finished_is_finished_in_every_schedule() {
+fn a_write_in_flight_is_finished_by_the_end_in_every_schedule() {
     for seed in 0..50 {
         let runtime = Builder::new().simulated(seed, Faults::none()).build().unwrap();
         let world = runtime.block_on(async {
@@ -360,7 +360,7 @@ fn a_future_that_outlives_its_runtime_says_so_when_it_is_polled() {
 
 /// Catches: an op of one core that is looked up in the slots of another.
 #[test]
-fn a_runtime_that_is_forgotten_leaks_and_hurts_nobody() {
+fn a_forgotten_runtime_leaks_and_disturbs_no_other() {
     on_each("forgotten", |builder| {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let forgetful = builder.clone();
@@ -540,7 +540,7 @@ fn an_op_that_panics_takes_neither_its_slot_nor_its_core_with_it() {
 ///
 /// Catches: a core that does not survive a task's Drop.
 #[test]
-fn tasks_that_panic_at_the_end_take_nobody_with_them() {
+fn tasks_that_panic_while_their_runtime_ends_stop_neither_it_nor_others() {
     on_each("tasks panic", |builder| {
         let before = Holdings::now();
         let dropped = Rc::new(Cell::new(0));

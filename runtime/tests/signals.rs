@@ -1,4 +1,4 @@
-//! Ctrl-c is heard each time, on the ring and on the fallback. A program of its own, since signals are for whole
+//! `ctrl_c` gets each SIGINT once, on the ring and on the fallback. A program of its own, since signals are for whole
 //! processes.
 
 #[path = "common/polled.rs"]
@@ -46,7 +46,7 @@ async fn is_pending(ctrl_c: &mut CtrlC) -> bool {
 }
 
 #[test]
-fn a_signal_is_heard_by_whoever_waits() {
+fn every_waiting_ctrl_c_gets_the_signal() {
     on_each_driver(async || {
         let (mut one, other) = (ctrl_c().unwrap(), ctrl_c().unwrap());
         assert!(is_pending(&mut one).await);
@@ -58,7 +58,7 @@ fn a_signal_is_heard_by_whoever_waits() {
 
 /// Catches: a wait that ends with its first signal, after which the next must be waited for anew and can be missed.
 #[test]
-fn signals_that_come_before_they_are_waited_for_are_each_heard() {
+fn signals_that_come_before_they_are_awaited_are_each_counted() {
     on_each_driver(async || {
         let mut interrupted = ctrl_c().unwrap();
         for _ in 0..3 {
@@ -72,7 +72,7 @@ fn signals_that_come_before_they_are_waited_for_are_each_heard() {
 }
 
 #[test]
-fn a_wait_that_is_begun_after_a_signal_does_not_hear_of_it() {
+fn a_ctrl_c_made_after_a_signal_does_not_get_it() {
     on_each_driver(async || {
         let before = ctrl_c().unwrap();
         interrupt();

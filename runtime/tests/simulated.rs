@@ -156,7 +156,7 @@ fn a_program_tells_the_same_story_for_the_same_seed() {
 
 /// Catches: a runtime that takes a short count for all, loses a reply, or mixes two up.
 #[test]
-fn what_the_kernel_does_on_its_best_days_no_program_notices() {
+fn ordinary_faults_change_no_result_that_a_program_sees() {
     for seed in 0..40 {
         story(seed, Faults::ordinary(), |world, peers| {
             assert_eq!(peers.len(), 10, "seed {seed}");
@@ -233,7 +233,7 @@ fn no_record_that_was_acknowledged_is_lost_with_the_power() {
 }
 
 #[test]
-fn a_program_that_waits_for_nothing_ends_with_words() {
+fn a_world_in_which_nothing_can_happen_panics_and_names_what_is_waited_for() {
     let stuck = std::panic::catch_unwind(|| {
         simulate(5, Faults::none(), async {
             submit(Nop).await.expect("a reply");

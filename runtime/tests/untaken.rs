@@ -1,4 +1,4 @@
-//! What nobody takes does not come without bound, and is not lost either.
+//! Replies that nobody takes (here: accepted connections) are bounded in number, and none of them is lost.
 
 #[path = "common/bounded.rs"]
 mod bounded;

@@ -1,5 +1,5 @@
-//! What newer kernels' rings have is done without where it is missing: each such feature is hidden in turn, and all at
-//! once. An op that is missing is done by the blocking pool, and whoever asks for it cannot tell.
+//! A ring of an older kernel, which lacks features that newer ones have, does the same: each such feature is hidden in
+//! turn, and all at once. An op that is missing is done by the blocking pool, and its caller cannot tell.
 
 #[path = "common/bounded.rs"]
 mod bounded;
@@ -195,7 +195,7 @@ async fn polled_once<F: Future + Unpin>(mut future: F) -> F {
 /// Catches: an op that reaches a ring without it; a pool whose answer nobody collects, or wakes nobody for; a line
 /// behind a full pool that is not looked at again.
 #[test]
-fn an_op_that_the_ring_lacks_is_done_by_a_thread() {
+fn an_op_that_the_ring_lacks_is_done_by_the_blocking_pool() {
     without_each("an op that the ring lacks", |builder, op| {
         builder.build().unwrap().block_on(async {
             op.ask(7).await.unwrap();
@@ -218,7 +218,7 @@ fn an_op_that_the_ring_lacks_is_done_by_a_thread() {
 
 /// Catches: a request that goes with its future.
 #[test]
-fn one_that_is_dropped_runs_to_its_end() {
+fn an_op_that_the_ring_lacks_runs_to_its_end_when_it_is_dropped() {
     without_each("an op that the ring lacks, dropped", |builder, op| {
         builder.build().unwrap().block_on(async {
             let busy = occupy().await;
@@ -237,7 +237,7 @@ fn one_that_is_dropped_runs_to_its_end() {
 /// Catches: a cancel that is sent to the kernel, which knows no such op; an answer «cancelled» for what is done all the
 /// same.
 #[test]
-fn one_whose_time_is_over_is_done_or_not_and_says_which() {
+fn an_op_that_the_ring_lacks_says_at_its_deadline_whether_it_was_done() {
     without_each("an op that the ring lacks, with a deadline", |builder, op| {
         builder.build().unwrap().block_on(async {
             let busy = occupy().await;
@@ -262,7 +262,7 @@ fn one_whose_time_is_over_is_done_or_not_and_says_which() {
 
 /// Catches: a request that is left on the pool, with its descriptor; an end that waits for it without a bound.
 #[test]
-fn one_that_no_thread_has_taken_is_taken_back_at_the_end() {
+fn an_op_that_the_ring_lacks_is_recalled_from_the_pool_at_the_end() {
     without_each("an op that the ring lacks, at the end", |builder, op| {
         let runtime = builder.build().unwrap();
         let busy = runtime.block_on(async {
@@ -285,7 +285,7 @@ fn one_that_no_thread_has_taken_is_taken_back_at_the_end() {
 /// Room in the pool that comes free for an op which has been cancelled meanwhile is the next one's.
 /// Catches: a place in line that is kept by somebody who has left.
 #[test]
-fn one_that_was_cancelled_in_line_keeps_nobody_out() {
+fn an_op_that_the_ring_lacks_gives_its_place_in_line_back_when_it_is_cancelled() {
     without_each("an op that the ring lacks, cancelled in line", |builder, op| {
         builder.build().unwrap().block_on(async {
             let busy = occupy().await;

@@ -79,7 +79,7 @@ fn a_file_is_not_copied_onto_itself() {
 }
 
 #[test]
-fn what_goes_wrong_is_named_with_the_file_it_went_wrong_with() {
+fn an_error_names_the_file_that_it_is_about() {
     let _turn = beside_others();
     let folder = Folder::new();
     let source = folder.write("source", pattern(5_000_000));

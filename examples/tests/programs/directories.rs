@@ -30,7 +30,7 @@ fn an_index_is_shown_instead_of_a_listing() {
 }
 
 #[test]
-fn a_directory_without_its_slash_is_elsewhere() {
+fn a_directory_without_its_slash_is_redirected() {
     let _turn = beside_others();
     let folder = Folder::new();
     folder.write("a b/c.txt", "text");

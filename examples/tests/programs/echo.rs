@@ -59,7 +59,7 @@ fn ctrl_c_ends_it_with_clients_connected() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn an_argument_or_address_that_is_wrong_is_named() {
     let _turn = beside_others();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();

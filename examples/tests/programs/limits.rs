@@ -125,7 +125,7 @@ fn small_server(folder: &Folder) -> Program {
 
 /// Catches: a server that lets everybody in; one that sends away whoever came last.
 #[test]
-fn when_it_is_full_who_has_been_idle_longest_goes() {
+fn a_full_server_closes_the_connection_that_was_idle_longest() {
     let _turn = beside_others();
     let folder = with_files();
     let server = small_server(&folder);
@@ -151,7 +151,7 @@ fn when_it_is_full_who_has_been_idle_longest_goes() {
 
 /// Catches: closing at once, where a reset takes the answer away from a client that has sent its request.
 #[test]
-fn when_all_are_busy_a_newcomer_is_told_to_come_back() {
+fn a_server_whose_connections_are_all_busy_answers_503_to_a_newcomer() {
     let _turn = alone();
     let folder = with_files();
     let server = small_server(&folder);

@@ -1,4 +1,4 @@
-//! Many clients at once, for a while.
+//! `serve` under load: many clients at once, for a while, and every response right.
 
 use std::thread;
 use std::time::{Duration, Instant};

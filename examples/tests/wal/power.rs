@@ -41,7 +41,7 @@ async fn no_acknowledged_record_is_lost_over_10_000_power_cuts() {
 
 /// Catches: a world so kind that the promise above costs nothing.
 #[test]
-fn the_power_cuts_hit_where_it_hurts() {
+fn power_cuts_tear_records_and_fail_logs_and_openings() {
     let mut sum = Tally::default();
     let mut acknowledged = 0;
     for seed in 0..80 {
@@ -63,7 +63,7 @@ fn the_power_cuts_hit_where_it_hurts() {
 /// The second of three records is torn, and whatever opening that does, the disk or the power fails under it once.
 /// Catches: a cut that is made in memory, fails to reach the disk, and is not made again.
 #[test]
-fn wherever_opening_fails_the_next_one_makes_it_good() {
+fn wherever_an_opening_fails_the_next_one_repairs_the_log() {
     for fault in [Fault::IoError, Fault::NoSpace, Fault::PowerCut] {
         for seed in 0..30 {
             for step in 1..40 {

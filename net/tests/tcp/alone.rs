@@ -1,4 +1,4 @@
-//! An owned write is one system call where that is cheapest, and an op where ops share one.
+//! An owned write or read is one system call where it would be alone in its enter, and an op where ops share one.
 
 use std::pin::pin;
 

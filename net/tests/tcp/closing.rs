@@ -107,7 +107,7 @@ fn a_runtime_ends_soon_although_an_accept_and_a_read_are_pending() {
 
 /// Catches: a Debug that asks the core which is gone, and panics.
 #[test]
-fn handles_that_outlive_their_runtime_can_be_shown() {
+fn debug_of_handles_that_outlive_their_runtime_does_not_panic() {
     for driver in [Driver::Ring, Driver::Fallback, Driver::Simulated] {
         if !is_here(driver, "showing handles that outlive their runtime") {
             continue;

@@ -167,7 +167,7 @@ async fn a_script_goes_as_it_goes_through_std() {
 
 /// The owned twins, by the same measure: what the lent ones say.
 #[runtime::test(driver = each)]
-async fn owned_calls_say_what_lent_calls_say() {
+async fn owned_calls_answer_as_lent_calls_do() {
     let (client, server) = crate::support::pair().await;
     let empty = client.read_owned(Vec::new()).await.unwrap_err();
     assert_eq!(empty.kind(), io::ErrorKind::InvalidInput);

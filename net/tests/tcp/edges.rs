@@ -1,5 +1,5 @@
-//! Waiting asks the kernel once, and is told of edges: what was there before must be found all the same, and what
-//! nobody waits for must cost nothing.
+//! A connection asks the kernel once and then gets edges only: what was there before must be found all the same, and
+//! edges that nobody waits for must cost nothing.
 
 use std::io::Write as _;
 use std::net::Shutdown;

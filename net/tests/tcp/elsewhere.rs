@@ -1,5 +1,5 @@
-//! A future that waits may be polled by another task than before, as combinators and channels of futures do: that one
-//! is woken from then on.
+//! A waiting future may move to another task, as combinators and channels of futures do: that task is woken from then
+//! on.
 
 use std::future::Future;
 use std::net::Shutdown;

@@ -13,9 +13,9 @@ use crate::support::{
 };
 
 on_ring_and_fallback! {
-    timeouts_go_along_to_std_and_back,
-    nothing_is_forgotten_on_the_way_to_std,
-    the_reset_that_a_dropped_read_was_told_of_is_told_once_more,
+    timeouts_survive_into_std_and_from_std,
+    into_std_hands_over_unread_bytes_and_untold_errors,
+    into_std_hands_over_a_reset_that_only_a_dropped_read_was_told_of,
 }
 
 /// A read that was dropped while its op was in flight, bytes that it had received, bytes that come later: on the other
@@ -23,7 +23,7 @@ on_ring_and_fallback! {
 ///
 /// Catches: a detach that takes what is parked before the ops in flight have ended; an attach that forgets it.
 #[runtime::test(driver = each, cores = 2, seeds = 100)]
-async fn what_was_received_and_not_read_goes_along() {
+async fn what_dropped_reads_received_moves_with_a_detached_stream() {
     let (client, server) = pair().await;
     let mut expected = Vec::new();
     let mut server = Some(server);
@@ -78,7 +78,7 @@ async fn a_connection_serves_on_each_core_in_turn() {
 ///
 /// Catches: a listener that is detached without what its last accept brought; an attach that closes it.
 #[runtime::test(driver = each, cores = 2)]
-async fn a_listener_takes_the_connection_that_nobody_took_along() {
+async fn a_connection_that_nobody_took_moves_with_a_detached_listener() {
     let listener = listen().await;
     let address = listener.local_addr().unwrap();
     let mut clients = Vec::new();
@@ -104,7 +104,7 @@ async fn a_listener_takes_the_connection_that_nobody_took_along() {
 }
 
 #[runtime::test(driver = each, cores = 2)]
-async fn what_is_detached_and_dropped_is_closed_wherever_that_is() {
+async fn a_detached_stream_is_closed_on_whichever_core_drops_it() {
     let (client, server) = pair().await;
     let detached = server.detach().await.unwrap();
     spawn_on(1, move || async move { drop(detached) }).await.unwrap();
@@ -113,7 +113,7 @@ async fn what_is_detached_and_dropped_is_closed_wherever_that_is() {
 
 /// Catches: timeouts that stay behind.
 #[runtime::test(driver = each, cores = 2)]
-async fn timeouts_go_along() {
+async fn timeouts_move_with_a_detached_stream() {
     let (_client, server) = pair().await;
     let short = Some(Duration::from_millis(1));
     server.set_read_timeout(short).unwrap();
@@ -130,7 +130,7 @@ async fn timeouts_go_along() {
 
 /// Catches: an `into_std` whose stream waits for ever where the handle would not; one that leaves the socket the
 /// timeouts with which it once came from std.
-async fn timeouts_go_along_to_std_and_back() {
+async fn timeouts_survive_into_std_and_from_std() {
     let (_client, server) = pair().await;
     let (short, long) = (Some(Duration::from_secs(1)), Some(Duration::from_secs(7)));
     server.set_read_timeout(short).unwrap();
@@ -148,7 +148,7 @@ async fn timeouts_go_along_to_std_and_back() {
 
 /// A clone stays where it is, and so keeps the descriptor: the one that moves gets a duplicate, where there are such.
 #[runtime::test(driver = each, cores = 2)]
-async fn a_clone_stays_behind() {
+async fn a_clone_of_a_detached_stream_stays_usable_on_its_core() {
     let (client, server) = pair().await;
     let stays = server.try_clone().unwrap();
     match server.detach().await {
@@ -192,7 +192,7 @@ async fn with_all_that_is_lost_easily() -> TcpStream {
 /// Catches: a `detach` that fails with the error of a dropped write, and closes the connection, so that nobody reads
 /// what was received before; one that forgets the error.
 #[runtime::test(driver = each, cores = 2)]
-async fn what_nobody_has_heard_of_goes_along() {
+async fn unread_bytes_and_untold_errors_move_with_a_detached_stream() {
     let server = with_all_that_is_lost_easily().await;
     let moving = server.detach().await.unwrap();
     let there = spawn_on(1, move || async move {
@@ -208,7 +208,7 @@ async fn what_nobody_has_heard_of_goes_along() {
 }
 
 /// Catches: as above, of `into_std`.
-async fn nothing_is_forgotten_on_the_way_to_std() {
+async fn into_std_hands_over_unread_bytes_and_untold_errors() {
     let server = with_all_that_is_lost_easily().await;
     let (std, mut remains) = server.into_std().await.unwrap();
     let told = remains.write_error.as_ref().expect("the write was dropped").kind();
@@ -224,7 +224,7 @@ async fn nothing_is_forgotten_on_the_way_to_std() {
 
 /// The kernel tells of a reset once, and std would see a peer that has ended well.
 /// Catches: an `into_std` that drops the error of a dropped read.
-async fn the_reset_that_a_dropped_read_was_told_of_is_told_once_more() {
+async fn into_std_hands_over_a_reset_that_only_a_dropped_read_was_told_of() {
     let server = with_a_reset_that_a_dropped_read_was_told_of().await;
     let (std, remains) = server.into_std().await.unwrap();
     let mut reader = remains.chain(&std);

@@ -1,4 +1,4 @@
-//! What becomes of calls whose future is dropped.
+//! Calls whose future is dropped: what they received, had to send, or failed with goes to the next call.
 
 use std::pin::pin;
 

@@ -1,4 +1,4 @@
-//! After what goes wrong the core is as quiet as before: what stays readable, broken or hung up for good is told once.
+//! A descriptor that is readable, broken or hung up for good is reported once, and then its core is as idle as before.
 
 use std::future::pending;
 use std::io::{self, ErrorKind, Write as _};
@@ -115,7 +115,7 @@ async fn others(kept: &mut Kept) {
 
 /// Catches: an event that is told for as long as it lasts, to whoever wants to know it or nobody.
 #[test]
-fn what_is_broken_for_good_costs_nothing_from_then_on() {
+fn descriptors_that_are_reset_or_ended_wake_their_core_no_more() {
     for driver in [Driver::Ring, Driver::Fallback] {
         if !is_here(driver, "what is broken for good") {
             continue;

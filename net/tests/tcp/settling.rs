@@ -42,7 +42,7 @@ async fn nothing_waits_for(stuck: JoinHandle<std::io::Result<()>>, client: TcpSt
 /// Catches: a note of the dropped write that outlives its turn; with its reply there already (`is_answered`): a note
 /// that is made although the turn has gone.
 #[runtime::test(driver = each)]
-async fn nothing_waits_for_a_write_of_now_because_of_one_that_was_dropped_before() {
+async fn calls_wait_for_a_dropped_write_and_not_for_one_that_came_later() {
     for is_answered in [false, true] {
         let (client, server) = narrow_pair().await;
         let filled = fill(&client).await;

@@ -1,4 +1,4 @@
-//! Several who use one direction of one handle take turns, and nobody is forgotten.
+//! Several callers of one direction of one handle take turns, and none is forgotten.
 
 use std::cell::RefCell;
 use std::pin::pin;
@@ -66,7 +66,7 @@ async fn a_reader_that_goes_away_holds_nobody_up() {
 
 /// Catches: as above, for the accept that belongs to the handle, with the waker of one who is gone.
 #[runtime::test(driver = each)]
-async fn two_who_accept_are_served_in_turn_also_when_the_first_goes() {
+async fn two_accepts_are_served_in_turn_also_when_the_first_is_dropped() {
     let listener = Rc::new(listen().await);
     let address = listener.local_addr().unwrap();
     let mut first = Box::pin({
@@ -86,7 +86,7 @@ async fn two_who_accept_are_served_in_turn_also_when_the_first_goes() {
 
 /// Catches: a `write_all` that gives its turn away between two sends.
 #[runtime::test(driver = each)]
-async fn what_two_tasks_write_does_not_mix() {
+async fn writes_of_two_tasks_do_not_mix() {
     const LEN: usize = 1 << 20;
     let (client, server) = pair().await;
     let other = client.try_clone().unwrap();
@@ -102,7 +102,7 @@ async fn what_two_tasks_write_does_not_mix() {
 
 /// Catches: an exact call that waits for its turn with nothing to do; a write of nothing that waits for room.
 #[runtime::test(driver = each)]
-async fn who_wants_nothing_waits_for_nobody() {
+async fn empty_reads_and_writes_wait_for_no_turn() {
     const SOON: Duration = Duration::from_secs(5);
     let (client, server) = narrow_pair().await;
     let mut byte = [0];

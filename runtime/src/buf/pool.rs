@@ -259,7 +259,7 @@ mod tests {
     /// Dropping a waker may run anything: here it gives back the piece that the line waits for.
     /// Catches: a place that is dropped while the line is borrowed.
     #[test]
-    fn a_waker_may_come_back_to_the_line_when_its_place_goes() {
+    fn a_waker_that_gives_a_piece_back_when_it_is_dropped_does_not_panic() {
         let buffers = Buffers::new(1);
         let mut first = Box::pin(buffers.take(10));
         let Poll::Ready(piece) = first.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {

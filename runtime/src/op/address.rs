@@ -309,7 +309,7 @@ mod tests {
 
     /// std's makers check, and the kernel is not asked.
     #[test]
-    fn a_name_that_is_none_is_refused_as_std_refuses_it() {
+    fn a_bad_unix_socket_name_is_refused_as_in_std() {
         let kind = |made: io::Result<unix::net::SocketAddr>| made.unwrap_err().kind();
         assert_eq!(kind(unix::net::SocketAddr::from_pathname("a\0b")), io::ErrorKind::InvalidInput);
         assert_eq!(kind(unix::net::SocketAddr::from_pathname("p".repeat(108))), io::ErrorKind::InvalidInput);
@@ -318,7 +318,7 @@ mod tests {
 
     /// Catches: rustix asked to decode what has no name.
     #[test]
-    fn no_name_is_told_as_none_by_whoever_tells_it() {
+    fn an_unnamed_unix_socket_has_no_name_whatever_the_kernel_writes() {
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut told = SocketAddress::room();
         told.set(Some(rustix::net::getsockname(&one).unwrap()));
@@ -331,7 +331,7 @@ mod tests {
     /// a NUL behind them, which is a byte more than `struct sockaddr_un` has.
     /// Catches: rustix asked to decode that.
     #[test]
-    fn a_path_of_108_bytes_is_no_panic() {
+    fn a_unix_socket_path_of_108_bytes_does_not_panic() {
         use rustix::net::{SocketType, bind, getsockname, socket};
         let folder = std::env::temp_dir();
         let name = format!("gimmal-{}-", std::process::id());

@@ -49,7 +49,7 @@ mod tests {
 
     /// Catches: a variable that is overlooked when it does not parse.
     #[test]
-    fn nonsense_is_refused_with_words() {
+    fn seeds_that_make_no_sense_are_refused_with_the_cause() {
         for one in ["", "seven", "-1", "18446744073709551615", "18446744073709551616"] {
             assert!(chosen(Some(one), None).is_err_and(|words| words.contains("GIMMAL_SEED=")), "{one}");
         }

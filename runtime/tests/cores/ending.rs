@@ -1,4 +1,4 @@
-//! The end of a runtime with several cores: bounded, complete, and told.
+//! The end of a runtime with several cores: bounded in time, complete, and with its errors reported.
 
 use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! One seed, one story, also of several cores.
+//! The same seed replays the same schedule, also with several cores.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

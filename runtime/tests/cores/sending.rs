@@ -85,7 +85,7 @@ fn what_one_core_sends_to_another_starts_in_the_order_it_was_sent() {
 }
 
 #[test]
-fn each_core_starts_a_shard_and_counts_for_itself() {
+fn on_each_core_starts_one_task_a_core_and_each_counts_for_itself() {
     on_each_driver("shards", |builder| {
         let runtime = builder.cores(4).build().unwrap();
         runtime.block_on(async {
@@ -106,7 +106,7 @@ fn each_core_starts_a_shard_and_counts_for_itself() {
 
 /// Catches: a `make` that is called outside of what is caught.
 #[test]
-fn a_panic_there_is_an_error_here_and_the_core_goes_on() {
+fn a_panic_on_another_core_is_a_join_error_and_that_core_goes_on() {
     on_each_driver("panics", |builder| {
         let runtime = builder.cores(2).build().unwrap();
         runtime.block_on(async {
@@ -127,7 +127,7 @@ fn a_panic_there_is_an_error_here_and_the_core_goes_on() {
 }
 
 #[test]
-fn a_core_that_is_not_there_is_a_mistake() {
+fn spawning_on_a_core_that_does_not_exist_panics_and_names_how_many_there_are() {
     on_each_driver("no such core", |builder| {
         let runtime = builder.cores(2).build().unwrap();
         let result = runtime.block_on(async { catch_unwind(|| spawn_on(2, || async {})).map(drop) });
@@ -143,7 +143,7 @@ fn a_core_that_is_not_there_is_a_mistake() {
 /// Catches: an output that goes with the handle, on whatever thread that is; a goodbye that is overwritten by the
 /// spawn.
 #[test]
-fn a_dropped_handle_detaches_and_the_output_is_dropped_over_there() {
+fn a_dropped_handle_detaches_and_the_output_is_dropped_on_the_tasks_core() {
     on_each_driver("detached", |builder| {
         let runtime = builder.cores(2).build().unwrap();
         let (told, tells) = mpsc::channel();
@@ -163,7 +163,7 @@ fn a_dropped_handle_detaches_and_the_output_is_dropped_over_there() {
 /// Catches: an abort that is lost with a spawn it overtakes; a task that is aborted without its future being dropped
 /// there.
 #[test]
-fn an_abort_from_another_core_drops_the_future_over_there() {
+fn an_abort_from_another_core_drops_the_future_on_its_own_core() {
     on_each_driver("aborted", |builder| {
         let runtime = builder.cores(2).build().unwrap();
         runtime.block_on(async {

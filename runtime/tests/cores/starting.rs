@@ -64,7 +64,7 @@ fn several_runtimes_with_several_cores_each_live_side_by_side() {
 
 /// Catches: `insist_on` that is forgotten in what the threads get.
 #[test]
-fn the_fallback_may_be_chosen_for_all() {
+fn the_fallback_can_be_chosen_for_all_cores() {
     once("chosen", || {
         let runtime = Builder::new().ignore_environment().driver(Choice::Fallback).cores(2).build().unwrap();
         runtime.block_on(async {

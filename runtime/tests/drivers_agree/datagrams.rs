@@ -7,7 +7,7 @@ use runtime::{call, spawn, submit, yield_now};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use crate::scene::{Either, LOOPBACK, Scene, connect, count, datagram_pair, is_ready, local, recv, send, udp};
-use crate::table::{Driver, Without};
+use crate::table::{Variant, Without};
 
 pub async fn datagrams_keep_their_bounds_and_their_order(scene: Scene) {
     let (ours, theirs) = datagram_pair().await;
@@ -68,8 +68,8 @@ fn of_a_burst_that_nobody_reads_every_driver_keeps_as_much() {
     if room.trim_end() != ROOM || !cfg!(target_arch = "x86_64") {
         return skipped(format_args!("net.core.rmem_default is {room:?}, on another machine than was measured"));
     }
-    let drivers = [Driver::Ring(Without::Nothing), Driver::Fallback, Driver::Simulated { seed: 0 }];
-    let kept: Vec<(Driver, Vec<usize>)> = drivers
+    let drivers = [Variant::Ring(Without::Nothing), Variant::Fallback, Variant::Simulated { seed: 0 }];
+    let kept: Vec<(Variant, Vec<usize>)> = drivers
         .into_iter()
         .filter_map(|driver| {
             let runtime = driver.build().inspect_err(|why| println!("not {driver:?}: {why}")).ok()?;

@@ -1,4 +1,4 @@
-//! The ops that there are, as the sources tell.
+//! Which ops there are, read from the sources.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Filters, as containers have them.
+//! io_uring denied by a filter, as in containers: the fallback serves, or the error names the cause and the cure.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use runtime::{Builder, Choice};
 use crate::child::in_a_child;
 use crate::denied::{Denial, deny};
 use crate::echo::echo;
-use crate::{heard, is_child};
+use crate::{is_child, logged};
 
 /// Runs `body` once under each denial that can be told from others here.
 #[track_caller]
@@ -61,16 +61,19 @@ fn assert_names_the_cause(told: &str, denial: Denial) {
 #[test]
 fn where_io_uring_is_denied_the_fallback_serves_and_one_warning_says_why() {
     under_each_denial("where_io_uring_is_denied_the_fallback_serves_and_one_warning_says_why", &[], |denial| {
-        heard::listen();
+        logged::listen();
         let runtime = Builder::new().build().unwrap();
         assert_eq!(runtime.block_on(async { runtime::metrics().driver }), "fallback");
         echo(&runtime);
         drop(runtime);
-        assert_eq!(heard::lines_with(None, &["ERROR"]), [""; 0], "a denial is no error");
-        let heard = heard::lines_with(None, &["WARN"]);
-        assert_eq!(heard.len(), 1, "{heard:#?}");
-        assert!(heard[0].starts_with("WARN no io_uring, so epoll and a thread pool serve instead: "), "{heard:#?}");
-        assert_names_the_cause(&heard[0], denial);
+        assert_eq!(logged::lines_with(None, &["ERROR"]), [""; 0], "a denial is no error");
+        let warnings = logged::lines_with(None, &["WARN"]);
+        assert_eq!(warnings.len(), 1, "{warnings:#?}");
+        assert!(
+            warnings[0].starts_with("WARN no io_uring, so epoll and a thread pool serve instead: "),
+            "{warnings:#?}"
+        );
+        assert_names_the_cause(&warnings[0], denial);
     });
 }
 
@@ -81,7 +84,7 @@ fn where_io_uring_is_denied_the_fallback_serves_and_one_warning_says_why() {
 fn all_cores_have_the_driver_of_the_first_and_one_warning_is_told_for_all() {
     const TEST: &str = "all_cores_have_the_driver_of_the_first_and_one_warning_is_told_for_all";
     under_each_denial(TEST, &[], |denial| {
-        heard::listen();
+        logged::listen();
         let runtime = Builder::new().cores(3).build().unwrap();
         let drivers = runtime.block_on(async {
             let mut drivers = Vec::new();
@@ -92,9 +95,9 @@ fn all_cores_have_the_driver_of_the_first_and_one_warning_is_told_for_all() {
         });
         assert_eq!(drivers, ["fallback"; 3]);
         drop(runtime);
-        let heard = heard::lines_with(None, &["WARN"]);
-        assert_eq!(heard.len(), 1, "{heard:#?}");
-        assert_names_the_cause(&heard[0], denial);
+        let warnings = logged::lines_with(None, &["WARN"]);
+        assert_eq!(warnings.len(), 1, "{warnings:#?}");
+        assert_names_the_cause(&warnings[0], denial);
     });
 }
 
@@ -105,14 +108,14 @@ fn where_the_kernel_does_not_know_such_a_ring_the_fallback_serves_and_says_which
         "denials::where_the_kernel_does_not_know_such_a_ring_the_fallback_serves_and_says_which_kernel_does";
     let prepare = |_: &mut Command| deny(&[libc::SYS_io_uring_setup], libc::EINVAL);
     in_a_child(TEST, "EINVAL", prepare, || {
-        heard::listen();
+        logged::listen();
         let runtime = Builder::new().build().unwrap();
         assert_eq!(runtime.block_on(async { runtime::metrics().driver }), "fallback");
         drop(runtime);
-        let heard = heard::lines_with(None, &["WARN"]);
+        let warnings = logged::lines_with(None, &["WARN"]);
         let error = Builder::new().driver(Choice::Ring).build().unwrap_err();
-        assert_eq!(heard.len(), 1, "{heard:#?}");
-        for told in [&heard[0], &error.to_string()] {
+        assert_eq!(warnings.len(), 1, "{warnings:#?}");
+        for told in [&warnings[0], &error.to_string()] {
             for part in [
                 "io_uring_setup(2): Invalid argument (os error 22): ",
                 "does not know how rings are set up since 6.1",
@@ -129,13 +132,13 @@ fn where_the_kernel_does_not_know_such_a_ring_the_fallback_serves_and_says_which
 #[test]
 fn who_insists_on_a_ring_is_refused_with_the_cause_and_the_cure() {
     under_each_denial("who_insists_on_a_ring_is_refused_with_the_cause_and_the_cure", &[], |denial| {
-        heard::listen();
+        logged::listen();
         let error = Builder::new().driver(Choice::Ring).build().unwrap_err();
         assert_names_the_cause(&error.to_string(), denial);
         assert!(error.to_string().contains("Builder::driver(Choice::Fallback), or GIMMAL_DRIVER=fallback"), "{error}");
         let kind = if denial == Denial::Enosys { ErrorKind::Unsupported } else { ErrorKind::PermissionDenied };
         assert_eq!(error.kind(), kind);
-        assert_eq!(heard::lines_with(None, &["WARN"]), [""; 0], "whoever gets the error decides who hears of it");
+        assert_eq!(logged::lines_with(None, &["WARN"]), [""; 0], "whoever gets the error decides who hears of it");
     });
 }
 
@@ -166,9 +169,9 @@ fn the_environment_has_the_last_word_about_the_driver() {
         );
     });
     in_a_child(TEST, "fallback, denied", denied("fallback"), || {
-        heard::listen();
+        logged::listen();
         echo(&Builder::new().driver(Choice::Ring).build().unwrap());
-        assert_eq!(heard::lines_with(None, &["WARN"]), [""; 0], "who asked for it needs no warning");
+        assert_eq!(logged::lines_with(None, &["WARN"]), [""; 0], "who asked for it needs no warning");
     });
     in_a_child(TEST, "ring, denied", denied("ring"), || {
         assert_names_the_cause(&driver(Choice::Auto).unwrap_err().to_string(), Denial::Eperm);

@@ -1,4 +1,4 @@
-//! Limits: on memory that may be locked, and on descriptors.
+//! Limits on locked memory and on descriptors: a ring shrinks to what is allowed, or the error names the limit.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::child::in_a_child;
 use crate::echo::echo;
-use crate::{descriptors, heard, is_child};
+use crate::{descriptors, is_child, logged};
 
 /// The kernel gives the memory of a closed ring back when it comes to it.
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(10);
@@ -56,10 +56,10 @@ fn under_64_kib_the_first_rings_are_smaller_and_the_last_error_names_memlock_and
         "64 KiB",
         |_| (),
         || {
-            heard::listen();
+            logged::listen();
             lower_memlock(64);
             let (made, error) = runtimes_side_by_side(64);
-            let warnings = heard::lines_with(None, &["WARN"]);
+            let warnings = logged::lines_with(None, &["WARN"]);
             println!("{made} runtimes under 64 KiB, {error:?}, {warnings:#?}");
             let Some(error) = error else {
                 assert_eq!(warnings, [""; 0]);

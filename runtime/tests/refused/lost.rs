@@ -1,5 +1,5 @@
-//! A ring that the kernel refuses to enter any more, by a filter that comes later: what is in flight is told and
-//! leaked.
+//! A ring that the kernel refuses to enter any more, because a filter was installed later: the error names the cause,
+//! and what is in flight is leaked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -59,9 +59,9 @@ fn lose_the_ring(errno: i32, with: fn(runtime::Runtime, Arc<AtomicUsize>)) {
 
 /// Catches: an error of the kernel that is taken for «nothing came»; an end that frees what the kernel has.
 #[test]
-fn a_ring_that_is_lost_is_told_and_what_it_has_is_leaked() {
+fn losing_the_ring_panics_with_the_cause_and_leaks_what_the_kernel_has() {
     after_losing_the_ring(
-        "lost::a_ring_that_is_lost_is_told_and_what_it_has_is_leaked",
+        "lost::losing_the_ring_panics_with_the_cause_and_leaks_what_the_kernel_has",
         libc::EFAULT,
         |runtime, freed| {
             let lost = catch_unwind(AssertUnwindSafe(|| runtime.block_on(submit(Nop))));

@@ -12,9 +12,9 @@ mod denied;
 #[path = "../common/descriptors.rs"]
 mod descriptors;
 mod echo;
-#[path = "../common/heard.rs"]
-mod heard;
 mod limits;
+#[path = "../common/logged.rs"]
+mod logged;
 mod lost;
 mod threads;
 

@@ -10,7 +10,7 @@ use runtime::testing::{Driver, builder};
 use runtime::{metrics, spawn_blocking, submit, yield_now};
 
 use crate::denied::deny;
-use crate::heard::{lines_with, listen};
+use crate::logged::{lines_with, listen};
 
 /// This thread, and those that it starts, start no more. There are others in this process, which may.
 fn start_no_more_threads() {

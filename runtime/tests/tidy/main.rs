@@ -43,12 +43,12 @@ fn net_and_fs_stand_on_the_runtime_as_any_user_would() {
 }
 
 #[test]
-fn words_that_stand_for_unfinished_work_are_absent() {
+fn no_file_has_words_of_unfinished_work() {
     keep(&[words::no_unfinished_code, words::no_unfinished_notes, words::no_names_of_a_second_try]);
 }
 
 #[test]
-fn casts_say_to_what() {
+fn no_cast_leaves_its_type_to_be_guessed() {
     keep(&[words::no_casts_to_a_guess]);
 }
 
@@ -68,12 +68,12 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
-fn tests_do_not_wait_for_luck() {
+fn tests_wait_for_events_and_do_not_sleep() {
     keep(&[sleeps::tests_do_not_sleep]);
 }
 
 #[test]
-fn nothing_tells_where_it_was_built() {
+fn no_file_names_a_build_machine_or_another_registry() {
     keep(&[traces::no_folders_of_a_build_machine, traces::packages_come_from_the_public_registry]);
 }
 

@@ -33,7 +33,7 @@ const ALLOWED: &[&str] = &[
     // These are about sleeping.
     "runtime/tests/time.rs",
     // That a wait of 150 ms is no stall.
-    "runtime/tests/told.rs",
+    "runtime/tests/logging.rs",
 ];
 
 /// No test calls a function `sleep`.

@@ -23,7 +23,7 @@ const ALLOWED: &[&str] = &[
     // No safe interface forks.
     "runtime/tests/common/forked.rs",
     // No safe interface installs a handler that lets system calls fail.
-    "runtime/tests/common/storm.rs",
+    "runtime/tests/common/interrupting.rs",
     // A waker whose clone panics has no safe constructor.
     "runtime/tests/foreign_wakers.rs",
     "runtime/tests/random/holding.rs",

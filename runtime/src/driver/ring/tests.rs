@@ -86,7 +86,7 @@ impl Desk {
 /// Catches: a wait that enters until the backlog is empty, whatever the kernel says; one that pauses although tasks are
 /// ready; one that does not although nobody has anything to do, or for as long as nobody has.
 #[test]
-fn a_kernel_that_takes_nothing_holds_up_neither_tasks_nor_timers() {
+fn a_kernel_that_takes_no_entries_holds_up_neither_tasks_nor_timers() {
     let Some(mut desk) = Desk::new("a kernel that takes nothing") else { return };
     let keys: Vec<Key> = (0..20).map(|_| desk.start(Nop)).collect();
     desk.ring.refusal.left = FOR_LONG;
@@ -120,7 +120,7 @@ fn a_kernel_that_takes_nothing_holds_up_neither_tasks_nor_timers() {
 /// What completes may be what gives the kernel its memory back.
 /// Catches: an enter that is refused and not followed by one that submits nothing.
 #[test]
-fn what_is_due_comes_although_nothing_is_taken() {
+fn completions_arrive_although_the_kernel_takes_no_entries() {
     let Some(mut desk) = Desk::new("a kernel that takes nothing, and gives") else { return };
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let fd = SharedFd::new(reader);

@@ -25,7 +25,7 @@ fn end(slots: &mut Slots, cells: &Cells, lent: Lent) {
 /// is one of the ring's own names would be dropped, and its task would wait for ever.
 /// Catches: a generation that becomes 0; one that stays where it is at its end.
 #[test]
-fn when_generations_come_round_no_key_is_a_name_of_the_rings_own() {
+fn keys_whose_generation_wraps_around_stay_clear_of_the_rings_own() {
     let (mut slots, cells) = (Slots::new(), Cells::new());
     slots.generation = u32::MAX - 3;
     let mut seen = Vec::new();
@@ -45,7 +45,7 @@ fn when_generations_come_round_no_key_is_a_name_of_the_rings_own() {
 /// The slot of an op that is over is the next one's, which must not notice those who still have the old key.
 /// Catches: a key that is looked up by its index alone.
 #[test]
-fn who_has_the_key_of_an_op_that_is_over_does_not_touch_the_next_one_in_its_slot() {
+fn the_key_of_an_op_that_is_over_does_not_reach_the_next_op_in_its_slot() {
     let (mut slots, cells) = (Slots::new(), Cells::new());
     let first = start(&mut slots, &cells);
     let old = first.key();
@@ -62,7 +62,7 @@ fn who_has_the_key_of_an_op_that_is_over_does_not_touch_the_next_one_in_its_slot
 /// them once more, numbers that no program should see.
 /// Catches: a number that keeps its sign; a worker's own that is told as it is; -4095 and i32::MIN that overflow.
 #[test]
-fn an_error_of_the_kernels_keeps_its_number_and_an_interruption_is_one() {
+fn an_error_of_the_kernels_keeps_its_number_and_a_workers_restart_code_becomes_eintr() {
     let cells = Cells::new();
     let (held, _loan) = Held::place(Nop, &cells);
     for number in (1..=133).chain([511, 517, 4095, i32::MAX]) {

@@ -83,7 +83,7 @@ fn tasks_run_in_the_order_of_their_wakes_and_a_yield_goes_to_the_back() {
 
 /// Combinators poll a leaf with a waker of their own, and only poll it again when that one is woken.
 #[test]
-fn yield_wakes_the_waker_it_was_given() {
+fn yield_now_wakes_the_waker_of_its_last_poll() {
     let (counter, waker) = counting();
     let mut pause = yield_now();
     assert!(poll_with(&mut pause, &waker).is_pending());
@@ -389,7 +389,7 @@ fn the_root_is_woken_by_its_waker_by_its_id_and_from_tasks() {
 }
 
 #[test]
-fn what_waits_knows_whether_it_stands_for_a_waker_already() {
+fn a_wait_knows_whether_it_would_wake_the_given_waker() {
     let core = new_core();
     let _entered = Tasks::enter(&core);
     let (place, polls) = (Rc::default(), Rc::default());

@@ -31,7 +31,7 @@ fn a_cancelled_wait_takes_nothing_and_leaves_the_others_waiting() {
 
 /// Catches: two last replies to one key.
 #[test]
-fn what_is_answered_cannot_be_cancelled() {
+fn a_request_that_is_answered_cannot_be_cancelled() {
     let mut desk = Desk::new();
     let (ours, mut theirs) = pair();
     theirs.write_all(b"x").unwrap();

@@ -123,7 +123,7 @@ fn more_requests_than_the_pool_has_room_for_wait_in_line() {
 /// As where a disk hangs, and who waits for it gives up and tries again.
 /// Catches: a line in which those who were recalled stand until the pool has room.
 #[test]
-fn who_gives_up_in_line_leaves_nothing_there() {
+fn a_request_cancelled_in_line_for_the_pool_leaves_nothing_there() {
     let pool = Pool::new(1, 1);
     let busy = Busy::new(&pool);
     let (_scratch, file) = Scratch::filled("giving-up", b"0123");
@@ -162,7 +162,7 @@ fn a_driver_that_goes_leaves_the_line_of_the_pool() {
 
 /// Catches: a request that a closed pool drops and nobody answers.
 #[test]
-fn a_closed_pool_cancels() {
+fn requests_on_a_closed_pool_are_answered_as_cancelled() {
     let pool = Pool::new(1, 8);
     let mut desk = Desk::with_pool(pool.clone());
     let (_scratch, file) = Scratch::filled("closed", b"0123");

@@ -144,7 +144,7 @@ fn our_socket_connects_without_a_thread_and_stays_blocking() {
 /// Catches: an O_NONBLOCK on a descriptor that is not ours, were it for a moment: the connect would go on in the
 /// background and its thread return EINPROGRESS.
 #[test]
-fn a_foreign_socket_connects_as_it_is() {
+fn connecting_a_socket_that_is_not_ours_leaves_its_flags_alone() {
     let mut desk = Desk::new();
     let (_listener, address) = listener();
     let blocking = socket();

@@ -22,7 +22,7 @@ type Received = Recv<Vec<u8>>;
 
 /// Catches: `register` that takes `is_registered` for the truth and spares itself the system call.
 #[test]
-fn what_came_while_nobody_waited_is_found_by_the_next_wait() {
+fn an_edge_that_came_while_nobody_waited_is_found_by_the_next_wait() {
     let mut desk = Desk::new();
     let (ours, mut theirs) = pair();
     let first = desk.start(recv(&ours, 4));
@@ -42,7 +42,7 @@ fn what_came_while_nobody_waited_is_found_by_the_next_wait() {
 
 /// Catches: `modify` without the `add` that ENOENT asks for.
 #[test]
-fn a_number_that_means_another_file_now_is_watched_anew() {
+fn a_descriptor_number_that_is_used_again_is_watched_anew() {
     let mut desk = Desk::new();
     for round in 0..100_u8 {
         let (ours, mut theirs) = pair_numbered(800);
@@ -57,7 +57,7 @@ fn a_number_that_means_another_file_now_is_watched_anew() {
 /// Catches: an event that is taken for an answer, or for a reason to stop watching; one that is not asked which file it
 /// is of.
 #[test]
-fn the_echo_of_a_closed_file_whose_clone_lives_disturbs_nobody() {
+fn epoll_events_of_a_closed_file_whose_clone_lives_are_ignored() {
     let mut desk = Desk::new();
     let (first, mut first_peer) = pair_numbered(700);
     let mut clone = UnixStream::from(first.os().unwrap().try_clone_to_owned().unwrap());
@@ -135,7 +135,7 @@ fn a_blocking_pipe_blocks_nobody() {
 
 /// inotify knows no `RWF_NOWAIT`. Catches: an attempt that sends such descriptors to the pool, or gives up on them.
 #[test]
-fn what_knows_no_nowait_is_read_once_it_is_readable() {
+fn a_file_without_nowait_is_read_once_it_is_readable() {
     use rustix::fs::inotify;
     let mut desk = Desk::new();
     let folder = std::env::temp_dir().join(format!("gimmal-fallback-inotify-{}", std::process::id()));
@@ -207,7 +207,7 @@ fn edges_that_nobody_has_taken_are_one_item_and_stop_the_poll_when_there_are_man
 
 /// I10. Catches: a registration that outlives the last one who waited.
 #[test]
-fn what_comes_after_a_cancel_wakes_nobody() {
+fn an_event_after_a_cancel_wakes_nobody() {
     let mut desk = Desk::new();
     let (ours, mut theirs) = pair();
     let [poll, other] =
@@ -243,7 +243,7 @@ fn a_poll_tells_what_is_there_and_takes_nothing() {
 
 /// Z75. Catches: level-triggered registrations.
 #[test]
-fn news_that_nobody_wants_wake_once_and_not_again() {
+fn an_event_that_nobody_waits_for_wakes_the_core_once() {
     let mut desk = Desk::new();
     let (ours, mut theirs) = pair();
     let key = desk.start(recv(&ours, 1));

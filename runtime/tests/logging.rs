@@ -1,7 +1,8 @@
-//! What happens rarely and matters is told through `tracing`: what was tried, what it means, what helps.
+//! What the runtime logs through `tracing`: rare events that matter, with what was tried, what it means and what
+//! helps.
 
-#[path = "common/heard.rs"]
-mod heard;
+#[path = "common/logged.rs"]
+mod logged;
 
 use std::ffi::CString;
 use std::future::pending;
@@ -12,7 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use heard::listen;
+use logged::listen;
 use runtime::fd::SharedFd;
 use runtime::op::Nop;
 use runtime::op::file::{Position, Read};
@@ -20,13 +21,13 @@ use runtime::op::path::{Base, Mode, OFlags, Open, OpenHow, ResolveFlags};
 use runtime::testing::{Driver, builder, is_here};
 use runtime::{Builder, metrics, spawn, spawn_blocking, spawn_on, submit, yield_now};
 
-/// What this test was told: others run beside it.
+/// What this test's thread has logged: others run beside it.
 fn lines_with(words: &[&str]) -> Vec<String> {
-    heard::lines_with(Some(thread::current().id()), words)
+    logged::lines_with(Some(thread::current().id()), words)
 }
 
 #[test]
-fn a_runtime_that_starts_says_what_serves_it() {
+fn a_runtime_that_starts_logs_its_driver_and_sizes() {
     listen();
     let runtime = builder(Driver::Fallback).ignore_environment().entries(32).build().unwrap();
     drop(runtime);
@@ -35,7 +36,7 @@ fn a_runtime_that_starts_says_what_serves_it() {
 
 /// Catches: an end that leaves a thread behind and tells nobody.
 #[test]
-fn a_core_that_is_left_behind_is_named() {
+fn a_core_that_does_not_end_is_logged_by_its_number() {
     listen();
     let (entered, has_entered) = mpsc::channel();
     let (opens, gate) = mpsc::channel::<()>();
@@ -54,7 +55,7 @@ fn a_core_that_is_left_behind_is_named() {
 
 /// Catches: a stall that is measured from the last time the core parked, which would tell of every long wait.
 #[test]
-fn a_task_that_blocks_its_core_is_told_and_one_that_waits_is_not() {
+fn a_task_that_blocks_its_core_is_logged_and_one_that_waits_is_not() {
     listen();
     let runtime = builder(Driver::Fallback).build().unwrap();
     let told = || lines_with(&["WARN", "kept their core for", "spawn_blocking"]).len();
@@ -85,14 +86,14 @@ fn a_task_that_blocks_its_core_is_told_and_one_that_waits_is_not() {
 
 /// Catches: a core that is borrowed while a subscriber hears of it.
 #[test]
-fn completions_beyond_the_queue_are_told_with_what_makes_it_larger() {
+fn an_overflow_of_the_completion_queue_is_logged_with_the_setting_that_enlarges_it() {
     listen();
     if !is_here(Driver::Ring, "an overflow of the completion queue") {
         return;
     }
     let runtime = builder(Driver::Ring).ignore_environment().entries(4).cq_entries(8).build().unwrap();
     runtime.block_on(async {
-        heard::CALLS_BACK.set(Some(|| {
+        logged::CALLS_BACK.set(Some(|| {
             assert_eq!(metrics().driver, "ring");
             drop(spawn(submit(Nop)));
         }));
@@ -114,12 +115,12 @@ fn completions_beyond_the_queue_are_told_with_what_makes_it_larger() {
         let doublings = usize::try_from(overflows.checked_ilog2().map_or(0, |log| log + 1)).unwrap();
         // What comes in one wait is told as one.
         assert!((1..=doublings).contains(&told.len()), "{overflows} overflows: {told:?}");
-        heard::CALLS_BACK.set(None);
+        logged::CALLS_BACK.set(None);
     });
 }
 
 #[test]
-fn a_task_that_panics_with_nobody_to_hear_of_it_is_told() {
+fn a_panic_of_a_detached_task_is_logged() {
     listen();
     let runtime = Builder::new().build().unwrap();
     runtime.block_on(async {
@@ -133,7 +134,7 @@ fn a_task_that_panics_with_nobody_to_hear_of_it_is_told() {
 
 /// Catches: an end that leaves tasks without a word, and one that says nothing of what it leaks.
 #[test]
-fn what_is_leaked_at_the_end_is_named() {
+fn tasks_that_are_leaked_at_the_end_are_logged() {
     struct Again;
     impl Drop for Again {
         fn drop(&mut self) {
@@ -154,9 +155,9 @@ fn what_is_leaked_at_the_end_is_named() {
 /// Nobody ever opens the other end, so the thread that opens this one does not come back.
 /// Catches: an end that waits for ever, and one that leaks an op without naming it.
 #[test]
-fn an_op_that_does_not_end_is_leaked_and_named() {
+fn an_op_that_does_not_end_is_leaked_and_logged_by_name() {
     listen();
-    let path = std::env::temp_dir().join(format!("gimmal-told-{}", std::process::id()));
+    let path = std::env::temp_dir().join(format!("gimmal-logging-{}", std::process::id()));
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
     let runtime = builder(Driver::Fallback).build().unwrap();
     let began = Instant::now();

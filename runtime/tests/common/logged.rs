@@ -1,4 +1,4 @@
-//! What the runtime tells through `tracing`, as one line an event.
+//! What the runtime logs through `tracing`, one line for each event.
 
 use std::cell::Cell;
 use std::fmt::{Debug, Write};
@@ -9,14 +9,14 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-static HEARD: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+static LOGGED: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// What else is done with each event that this thread tells.
+    /// What else is done with each event that this thread logs.
     pub static CALLS_BACK: Cell<Option<fn()>> = const { Cell::new(None) };
 }
 
-/// Listens from now on, for this whole process.
+/// Collects events from now on, for this whole process.
 pub fn listen() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
@@ -24,13 +24,13 @@ pub fn listen() {
     });
 }
 
-/// What was told so far, by this thread or by any, and has all of these words in it.
+/// The lines so far, of this thread or of any, that have all of these words in them.
 pub fn lines_with(by: Option<ThreadId>, words: &[&str]) -> Vec<String> {
-    let heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
+    let logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     let is_meant = |(thread, line): &&(ThreadId, String)| {
         by.is_none_or(|by| by == *thread) && words.iter().all(|word| line.contains(word))
     };
-    heard.iter().filter(is_meant).map(|(_, line)| line.clone()).collect()
+    logged.iter().filter(is_meant).map(|(_, line)| line.clone()).collect()
 }
 
 struct Listener;
@@ -43,7 +43,7 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
-        HEARD.lock().unwrap_or_else(PoisonError::into_inner).push((thread::current().id(), line.0));
+        LOGGED.lock().unwrap_or_else(PoisonError::into_inner).push((thread::current().id(), line.0));
         CALLS_BACK.get().inspect(|call_back| call_back());
     }
 

@@ -1,4 +1,4 @@
-//! A storm of signals: every thread of this process gets one each millisecond, and no system call is restarted for it.
+//! Signals for every thread of this process, one each millisecond, for which no system call is restarted.
 
 #![allow(unsafe_code)]
 
@@ -16,14 +16,14 @@ extern "C" fn hit(_signal: i32) {
     HIT.fetch_add(1, Ordering::Relaxed);
 }
 
-/// It blows until this is dropped.
-pub struct Storm {
+/// Signals are sent until this is dropped.
+pub struct Interrupting {
     over: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl Storm {
-    pub fn begin() -> Storm {
+impl Interrupting {
+    pub fn begin() -> Interrupting {
         // SAFETY: `sigaction` wants an action that is whole: zeros are an empty mask and no flags, so no SA_RESTART;
         // the handler touches an atomic and nothing else.
         let installed = unsafe {
@@ -36,11 +36,11 @@ impl Storm {
         let until = over.clone();
         let thread = thread::spawn(move || {
             while !until.load(Ordering::Relaxed) {
-                blow();
+                signal_all();
                 thread::park_timeout(Duration::from_millis(1));
             }
         });
-        Storm { over, thread: Some(thread) }
+        Interrupting { over, thread: Some(thread) }
     }
 
     /// How many signals have hit so far.
@@ -49,7 +49,7 @@ impl Storm {
     }
 }
 
-impl Drop for Storm {
+impl Drop for Interrupting {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         self.thread.take().expect("it is joined once").join().expect("sending signals does not panic");
@@ -57,7 +57,7 @@ impl Drop for Storm {
 }
 
 /// One signal for each thread that there is.
-fn blow() {
+fn signal_all() {
     let own = rustix::thread::gettid().as_raw_nonzero().get();
     for thread in fs::read_dir("/proc/self/task").expect("procfs is mounted") {
         let name = thread.expect("procfs lists what there is").file_name();
