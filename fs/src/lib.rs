@@ -1,4 +1,4 @@
-//! `std::fs`, async, on [Gimmal's runtime](runtime): std's names, std's signatures, std's errors, with `.await`.
+//! `std::fs`, async, on [Gimmal's runtime](runtime): std's names, signatures and errors, with `.await`.
 //!
 //! ```
 //! # #[runtime::main] async fn main() -> std::io::Result<()> {
@@ -14,41 +14,42 @@
 //!
 //! # Lend or give
 //!
-//! A *lent* buffer (`&mut [u8]`, `&[u8]`) may go away at any moment, so no request in flight points into it. What is in
-//! memory is read straight into it by one system call that does not wait; what must wait lands in a buffer of the
-//! runtime's, at most 256 KiB at a time, and is copied once. A *given* buffer (the `_owned` twins) goes to the kernel
-//! as it is and comes back with the result, and with the error.
+//! A *lent* buffer (`&mut [u8]`, `&[u8]`) may go away at any moment, so no request in flight points into it. What the
+//! page cache holds is read straight into it by one non-waiting system call; what must wait for the disk is read into a
+//! buffer of the runtime's, at most 256 KiB at a time, and copied once. A *given* buffer (the `_owned` twins) goes to
+//! the kernel as it is, and comes back with the result or with the error.
 //!
 //! # What differs from std
 //!
-//! - A read may return less than there is where std's would have waited for the rest: the part of the file that is in
-//!   memory. `read_exact`, `read_to_end` and their kin are the same as ever.
+//! - A read may return fewer bytes than std's would: only the part of the file that is in memory, instead of waiting
+//!   for the rest. `read_exact`, `read_to_end` and the like are as in std.
 //! - Handles stay on the core where they were opened; to move one, take [`File::into_std`] across.
-//! - Dropping a write's future does not stop the write: it goes out whole, before any later write through the same
+//! - Dropping the future of a write does not stop the write: it is completed, before any later write through the same
 //!   file.
-//! - A FIFO that is opened to read may be open before anybody writes, where a ring serves. Its first read then waits
-//!   for the writer, as std's open does. (To open it only then would cost a system call for every file that is opened
-//!   to read.)
-//! - Into a pipe a write puts what there is room for, as one of a socket does; std's waits until all is in. `write_all`
-//!   is the same as ever.
+//! - On a ring, opening a FIFO for reading may return before anybody has opened it for writing. The first read then
+//!   waits for the writer, as std's open does. (Waiting in open would cost one more system call for every file that is
+//!   opened for reading.)
+//! - A write to a pipe writes as much as there is room for, as a write to a socket does; std's waits until everything
+//!   is written. `write_all` is as in std.
 //!
 //! # What an open file shares
 //!
 //! ```text
-//!  File ─┬─► SharedFd             the descriptor, held by each request in flight too
-//!        └─► Description          whose turn it is at the cursor, what dropped futures left behind
+//!  File ─┬─► SharedFd             the descriptor, which requests in flight hold, too
+//!        └─► Description          whose turn it is at the cursor, and what dropped futures left behind
 //!  File ─┬─►   ▲    (try_clone)
 //!        └─► SharedFd
 //! ```
 //!
-//! Requests at the cursor run one at a time, in the order of their first polls, also after a drop. A read whose future
-//! was dropped, and that came through all the same, is undone by seeking back.
+//! Requests at the cursor run one at a time, in the order in which they were first polled, also after a drop. If a read
+//! is completed after its future was dropped, the cursor is set back.
 //!
 //! # What a simulated kernel serves
 //!
-//! Opening, reading, writing, seeking, cutting, syncing, closing and metadata. What is not an operation of the kernel's
-//! seam would go past it to the real file system, and answers [`Unsupported`](std::io::ErrorKind::Unsupported) instead:
-//! [`read_dir`], and the functions that run on the blocking pool ([`rename`], [`copy`], …).
+//! Opening, reading, writing, seeking, changing the length, syncing, closing and metadata. Everything else would bypass
+//! the simulated kernel and reach the real file system, so it fails with
+//! [`Unsupported`](std::io::ErrorKind::Unsupported) instead: [`read_dir`], and the functions that run on the blocking
+//! pool ([`rename`], [`copy`], …).
 
 #![deny(unsafe_code)]
 

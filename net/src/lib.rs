@@ -24,37 +24,37 @@
 //!
 //! # Lend or give
 //!
-//! [`read`](TcpStream::read) and [`write`](TcpStream::write) take std's slices, and copy once. Beside each stands its
-//! twin with `_owned`, which takes the buffer and gives it back: the kernel works on it directly.
+//! [`read`](TcpStream::read) and [`write`](TcpStream::write) borrow a slice, as in std, and copy once. Each has a twin
+//! with `_owned`, which takes the buffer and gives it back: the kernel works on that buffer directly.
 //!
 //! # Dropping a future loses nothing
 //!
-//! What is in flight belongs to the handle, one op a direction; futures only wait on it.
+//! An op in flight belongs to the handle, one for each direction; futures only wait for it.
 //!
-//! | dropped | what becomes of it |
+//! | dropped future of | what happens |
 //! | --- | --- |
 //! | `read`, `peek`, `read_exact` | nothing was read |
-//! | `read_owned`, `read_exact_owned` | cancelled; bytes that came all the same are the next read's |
+//! | `read_owned`, `read_exact_owned` | it is cancelled; bytes that arrive all the same go to the next read |
 //! | `write` | nothing was sent |
-//! | `write_all` | what was sent is sent: whole calls of `write`, in order |
-//! | `write_owned`, `write_all_owned` | the piece in flight (at most 256 KiB) goes out whole; later writes come behind it, and get its error |
-//! | `accept` | a connection that comes is the next `accept`'s |
+//! | `write_all` | what was sent so far stays sent: a prefix, in order |
+//! | `write_owned`, `write_all_owned` | the piece in flight (at most 256 KiB) is sent whole; later writes follow it, and get its error |
+//! | `accept` | a connection that arrives goes to the next `accept` |
 //! | `connect` | the socket is closed |
 //!
-//! Calls on one direction take turns in the order in which they were first polled. A future that has the turn and is
-//! neither polled nor dropped holds up those behind it.
+//! Calls on the same direction take turns, in the order in which they were first polled. A future whose turn it is, and
+//! which is neither polled nor dropped, holds up those behind it.
 //!
 //! # Several cores
 //!
-//! A handle stays on the core where it was made. [`TcpStream::detach`] and [`TcpListener::detach`] give what may travel
-//! to another one, and lose nothing of what was received or accepted.
+//! A handle stays on the core where it was made. [`TcpStream::detach`] and [`TcpListener::detach`] turn it into a value
+//! that may be sent to another core; nothing that was received or accepted is lost.
 //!
 //! # How it is built
 //!
 //! ```text
-//!  TcpStream ─► inbound (what is parked, the wait for data)   ┐
-//!            └► outbound (the error nobody has heard of, …)   ├─► line: one at a time ─► runtime: ops and plain calls
-//!  TcpListener ─► accepting (the accept in flight)            ┘
+//!  TcpStream ─► inbound (bytes nobody took, the wait for data) ┐
+//!            └► outbound (the error nobody was told of, …)     ├─► line: one at a time ─► runtime: ops and calls
+//!  TcpListener ─► accepting (the accept in flight)             ┘
 //! ```
 
 #![deny(unsafe_code)]
