@@ -1,8 +1,8 @@
 //! What a buffer is, and how it comes back.
 //!
-//! Ops never move while they are in flight, so any type that can show its bytes is a buffer: no unsafe trait, no
-//! pinning. The kernel is given what `bytes` or `bytes_mut` returned when the op started, and nobody looks at the
-//! buffer again until the last reply.
+//! Ops never move while they are in flight, so any type that can return its bytes as a slice is a buffer: no unsafe
+//! trait, no pinning. The kernel is given what `bytes` or `bytes_mut` returned when the op started, and the buffer is
+//! not touched again until the last reply.
 
 pub mod pool;
 
@@ -11,14 +11,14 @@ use std::fmt;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 
-/// A buffer that can be written from: it shows its bytes.
+/// A buffer that can be written from.
 ///
 /// Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `String`, `&'static [u8]`, `&'static str`, and any of them [cut
 /// by a range](IoBuf::slice).
 ///
 /// # Examples
 ///
-/// Implement it for your own type to give that to the kernel without a copy:
+/// Implement it for a type of your own to hand its bytes to the kernel without a copy:
 ///
 /// ```
 /// use runtime::buf::IoBuf;
@@ -43,7 +43,8 @@ pub trait IoBuf: 'static {
     /// The bytes to write.
     fn bytes(&self) -> &[u8];
 
-    /// Cuts the buffer: only `range` of its bytes is read or written. [`Slice::into_inner`] gives the whole back.
+    /// Restricts the buffer to `range`: only those bytes are read or written. [`Slice::into_inner`] returns the whole
+    /// buffer.
     ///
     /// # Panics
     ///
@@ -66,13 +67,13 @@ pub trait IoBuf: 'static {
     }
 }
 
-/// A buffer that can be read into, up to its *length*, as in std. Spare capacity is never touched.
+/// A buffer that can be read into, up to its *length*, as in std. Spare capacity is never used.
 ///
 /// Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, and any of them [cut by a range](IoBuf::slice).
 ///
 /// # Examples
 ///
-/// Reading on behind what is there already:
+/// Appending to what the buffer holds already:
 ///
 /// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
@@ -87,7 +88,7 @@ pub trait IoBuf: 'static {
 /// # Ok(()) }
 /// ```
 pub trait IoBufMut: IoBuf {
-    /// The bytes to fill: as many as [`bytes`](IoBuf::bytes) shows, and the same ones.
+    /// The bytes to fill: the same ones that [`bytes`](IoBuf::bytes) returns.
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
@@ -133,9 +134,9 @@ impl<const N: usize> IoBufMut for [u8; N] {
     }
 }
 
-/// A buffer cut by a range: what [`IoBuf::slice`] returns, with an example.
+/// A buffer restricted to a range. Returned by [`IoBuf::slice`], where an example is.
 ///
-/// A buffer of yours that shows fewer bytes by then is cut to those.
+/// If the buffer returns fewer bytes later, the range ends with those.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice<B> {
     buf: B,
@@ -189,7 +190,7 @@ impl<B: IoBufMut> IoBufMut for Slice<B> {
     }
 }
 
-/// What an op with a given buffer returns: its result and the buffer, which comes back in the error too.
+/// What an op with a given buffer returns: its result and the buffer. The error contains the buffer, too.
 ///
 /// `?` in a function that returns [`io::Result`] drops the buffer and keeps the error.
 ///
@@ -211,9 +212,9 @@ impl<B: IoBufMut> IoBufMut for Slice<B> {
 /// ```
 pub type BufResult<T, B> = Result<(T, B), BufError<B>>;
 
-/// Why an op with a given buffer failed, and the buffer.
+/// The error of an op with a given buffer, and that buffer.
 ///
-/// It turns into the [`io::Error`], by `?` too.
+/// It converts into the [`io::Error`], also with `?`.
 ///
 /// # Examples
 ///
@@ -235,7 +236,7 @@ pub struct BufError<B> {
 }
 
 impl<B> BufError<B> {
-    /// An error that brings `buf` back.
+    /// Combines an error and a buffer.
     pub fn new(error: io::Error, buf: B) -> BufError<B> {
         BufError { error, buf }
     }
@@ -250,12 +251,12 @@ impl<B> BufError<B> {
         self.error.kind()
     }
 
-    /// The buffer, whatever the op did to it.
+    /// The buffer, in whatever state the op left it.
     pub fn into_buf(self) -> B {
         self.buf
     }
 
-    /// Both.
+    /// The error and the buffer.
     pub fn into_parts(self) -> (io::Error, B) {
         (self.error, self.buf)
     }
@@ -285,7 +286,7 @@ impl<B> Error for BufError<B> {
     }
 }
 
-/// Puts a result and its buffer together.
+/// Combines a result and its buffer.
 ///
 /// # Examples
 ///

@@ -1,15 +1,15 @@
-//! The cores of a runtime: which one this is, and how work gets to the others.
+//! The cores of a runtime: which one is running, and how work is sent to the others.
 //!
-//! Tasks, handles and futures stay on their core; what travels is a closure that is `Send`, and makes its future where
-//! that is going to live. It goes through the other core's inbox: one allocation, and a system call only if that core
-//! sleeps.
+//! Tasks, handles and futures stay on their core; what is sent is a `Send` closure, which makes its future on the core
+//! where the future will live. It goes through the other core's inbox: one allocation, and a system call only if that
+//! core is asleep.
 
 use std::future::Future;
 
 use crate::core;
 use crate::task::{Arriving, JoinHandle, spawn};
 
-/// Which core this is, from 0 up: 0 is the one of `block_on`.
+/// Returns the number of the core that this is called on, counting from 0. Core 0 is the one that runs `block_on`.
 ///
 /// # Panics
 ///
@@ -27,7 +27,7 @@ pub fn core_id() -> usize {
     core::place(|place| place.index)
 }
 
-/// How many cores this runtime has: see [`Builder::cores`](crate::Builder::cores).
+/// Returns how many cores this runtime has: see [`Builder::cores`](crate::Builder::cores).
 ///
 /// # Panics
 ///
@@ -45,15 +45,15 @@ pub fn cores() -> usize {
     core::place(|place| place.addresses.len())
 }
 
-/// Has `make` called on a core of this runtime, and runs the future that it makes as a task there.
+/// Calls `make` on the given core of this runtime, and runs the future that it returns as a task there.
 ///
-/// The future stays on that core, so it need not be `Send`; what comes back is. Tasks that one core sends to another
-/// start in the order in which they were sent. The core that this is called on is one as any other.
+/// The future stays on that core, so it need not be `Send`; its output must be. Tasks that one core sends to another
+/// start in the order in which they were sent. A core may also send to itself.
 ///
-/// As with [`spawn`], a core has as many tasks as a program makes, up to its memory, and this never waits: who may send
-/// faster than the other core works should await the handles now and then. If that core has ended, since its runtime is
-/// ending or because it was lost, `make` is dropped here, and the handle says
-/// [cancelled](crate::JoinError::is_cancelled).
+/// As with [`spawn`], the number of tasks is bounded by memory only, and this never waits: a program that may send
+/// faster than the other core works should await the handles from time to time. If that core has ended, because the
+/// runtime is ending or its driver was lost, `make` is dropped here, and the handle returns a
+/// [cancelled](crate::JoinError::is_cancelled) error.
 ///
 /// # Panics
 ///
@@ -61,12 +61,12 @@ pub fn cores() -> usize {
 ///
 /// # Cancel safety
 ///
-/// Dropping the handle detaches the task; [`abort`](JoinHandle::abort) ends it, wherever it is. What is dropped with
-/// the task (its future, and an output that nobody takes) is dropped on its own core.
+/// Dropping the handle detaches the task; [`abort`](JoinHandle::abort) ends it on whichever core it is. What is dropped
+/// with the task (its future, and an output that is not taken) is dropped on the task's core.
 ///
 /// # io_uring
 ///
-/// No op: a core that sleeps is woken by its eventfd, which its ring watches.
+/// No op: a sleeping core is woken through its eventfd, which its ring watches.
 ///
 /// # Examples
 ///
@@ -95,10 +95,10 @@ where
     }
 }
 
-/// Has `make` called on each core of this runtime, this one included, and runs what it makes as a task there: so a
-/// server starts its shards.
+/// Calls `make` on every core of this runtime, including this one, and runs the futures that it returns as tasks there.
+/// This is how a server starts one shard per core.
 ///
-/// Returns the handles, by core. [`core_id`] tells `make` where it is.
+/// Returns the handles in the order of the cores. `make` can ask [`core_id`] where it runs.
 ///
 /// # Panics
 ///

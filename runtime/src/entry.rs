@@ -1,15 +1,15 @@
-//! What `#[runtime::main]` expands to. Not for use by hand.
+//! What `#[runtime::main]` expands to. It is not meant to be used directly.
 
 use std::future::Future;
 use std::process::{ExitCode, Termination};
 
 use crate::runtime::Builder;
 
-/// How a program ended: with what its `main` returned, or before that.
+/// How a program ended: with what its `main` returned, or because no runtime could be built.
 pub enum Outcome<T> {
     /// `main` returned.
     Returned(T),
-    /// There was no runtime to run it.
+    /// No runtime could be built.
     NotStarted,
 }
 
@@ -22,7 +22,7 @@ impl<T: Termination> Termination for Outcome<T> {
     }
 }
 
-/// Builds a runtime and runs `main` on it. If there is none to be had, says why and ends with status 1.
+/// Builds a runtime and runs `main` on it. If no runtime can be built, prints why and ends with status 1.
 pub fn main<T: Termination>(configure: impl FnOnce(Builder) -> Builder, main: impl Future<Output = T>) -> Outcome<T> {
     match configure(Builder::new()).build() {
         Ok(runtime) => Outcome::Returned(runtime.block_on(main)),

@@ -1,7 +1,7 @@
-//! Descriptors: whose they are, who shares them, and when they close.
+//! Descriptors: who owns them, who shares them, and when they are closed.
 //!
-//! A descriptor closes when its last reference goes, never under somebody who still uses it: an op in flight holds a
-//! [`SharedFd`], so `close(2)` comes after its last reply. Nothing in flight means that the drop closes at once.
+//! A descriptor is closed when its last reference is dropped, never while it is still in use: an op in flight holds a
+//! [`SharedFd`], so `close(2)` comes after its last reply. If nothing is in flight, the drop closes at once.
 
 use std::fmt;
 use std::io;
@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A descriptor: the operating system's, or one of a simulated kernel.
+/// A descriptor of the operating system, or of a simulated kernel.
 ///
-/// It closes itself when it is dropped.
+/// It is closed when it is dropped.
 ///
 /// # Examples
 ///
@@ -49,7 +49,7 @@ impl From<OwnedFd> for Fd {
     }
 }
 
-/// A descriptor number of a simulated kernel, which hears of it when this is dropped.
+/// A descriptor number of a simulated kernel, which closes it when this is dropped.
 ///
 /// A thin pointer: replies carry descriptors, and those of the real kernel should not pay for this.
 pub struct SimulatedFd(Box<Simulated>);
@@ -83,7 +83,7 @@ impl Drop for SimulatedFd {
     }
 }
 
-/// A borrowed descriptor, as a request names it.
+/// A borrowed descriptor, as requests hold it.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum FdRef<'a> {
@@ -103,7 +103,7 @@ impl<'a> FdRef<'a> {
         }
     }
 
-    /// The descriptor, for a plain syscall.
+    /// The descriptor, for a plain system call.
     ///
     /// # Errors
     ///
@@ -126,9 +126,9 @@ impl fmt::Debug for FdRef<'_> {
     }
 }
 
-/// A descriptor that a handle and its ops in flight share on one core.
+/// A descriptor that is shared by a handle and its ops in flight, on one core.
 ///
-/// Cloning counts a reference, without an atomic. The last one to go closes.
+/// Cloning adds a reference, without an atomic operation. Dropping the last reference closes the descriptor.
 ///
 /// # Examples
 ///
@@ -159,7 +159,7 @@ impl SharedFd {
         self.0.borrow()
     }
 
-    /// The operating system's descriptor, for a plain syscall.
+    /// The operating system's descriptor, for a plain system call.
     ///
     /// # Errors
     ///
@@ -179,11 +179,11 @@ impl SharedFd {
         Rc::strong_count(&self.0)
     }
 
-    /// The descriptor, if this is its last reference.
+    /// Returns the descriptor if this is its last reference.
     ///
     /// # Errors
     ///
-    /// Gives itself back while others share it.
+    /// Returns `self` while there are other references.
     pub fn try_into_fd(self) -> Result<Fd, SharedFd> {
         Rc::try_unwrap(self.0).map_err(SharedFd)
     }

@@ -1,8 +1,9 @@
-//! The futures of ops: one reply ([`Submit`]), one with a deadline ([`Deadline`]), many replies ([`Replies`]).
+//! The futures of ops: with one reply ([`Submit`]), with one reply and a deadline ([`Deadline`]), with many replies
+//! ([`Replies`]).
 //!
-//! All are lazy: the first poll places the op, lends its request to the core's driver and returns. Dropping one before
-//! its last reply orphans the op: it is cancelled (or left to finish, as [`Op::ON_DROP`] says), and its
-//! [`abandon`](Op::abandon) gets whatever still comes. Forgetting one leaks a slot, and nothing worse.
+//! All are lazy: the first poll moves the op to where it stays, lends its request to the core's driver and returns.
+//! Dropping one before its last reply orphans the op: it is cancelled (or left to finish, as [`Op::ON_DROP`] says), and
+//! its [`abandon`](Op::abandon) gets the reply that still comes. Forgetting one leaks a slot, and nothing worse.
 
 use std::future::Future;
 use std::io;
@@ -18,24 +19,26 @@ use crate::time::{Instant, Sleep, sleep_until};
 pub(crate) mod held;
 pub(crate) mod slots;
 
-/// Asks the kernel for `op`.
+/// Asks the kernel to do `op`.
 ///
-/// Lazy: the first poll starts it, without a system call; the core asks for all that tasks have started at once.
+/// Lazy: the first poll starts it, without a system call; the core later submits all the ops that its tasks have
+/// started in one system call.
 ///
 /// # Panics
 ///
-/// The future panics outside a runtime, and under another one than where it was first polled.
+/// The future panics when it is polled outside a runtime, or in another runtime than at first.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future asks the kernel to stop and returns at once; an op whose [`ON_DROP`](Op::ON_DROP) is
-/// [`Finish`](crate::op::OnDrop::Finish) runs on to its end. What the op owns is kept until the kernel is done; what
-/// still comes goes to [`Op::abandon`].
+/// [`Finish`](crate::op::OnDrop::Finish) runs on to its end. What the op owns is kept until the kernel is done with it;
+/// the last reply goes to [`Op::abandon`].
 ///
 /// # io_uring
 ///
-/// The op's own, one SQE, or none where it is done [by a plain call](crate::call). Dropped, an `IORING_OP_ASYNC_CANCEL`
-/// (5.5) by its key. The fallback does the same with epoll or on the blocking pool: each op says which.
+/// The op's own: one SQE, or none where it is done [by a plain call](crate::call). If the future is dropped, also an
+/// `IORING_OP_ASYNC_CANCEL` (5.5) by the op's key. The fallback does the same with epoll or on the blocking pool: each
+/// op says which.
 ///
 /// # Examples
 ///
@@ -53,7 +56,7 @@ pub fn submit<T: Op>(op: T) -> Submit<T> {
     Submit { op: Some(op), flight: None }
 }
 
-/// An op on its way; see [`submit`].
+/// The future of an op; see [`submit`].
 #[must_use = "an op does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct Submit<T: Op> {
@@ -67,7 +70,7 @@ pub struct Submit<T: Op> {
 impl<T: Op> Unpin for Submit<T> {}
 
 impl<T: Op> Submit<T> {
-    /// Whether the op is with the kernel, or its reply waits to be read.
+    /// Whether the op has been started and its reply has not been read yet.
     ///
     /// # Examples
     ///
@@ -85,10 +88,10 @@ impl<T: Op> Submit<T> {
         self.flight.is_some()
     }
 
-    /// Cancels the op when `deadline` comes, waits for its last reply, and returns what really happened.
+    /// Cancels the op at `deadline`, waits for its last reply, and returns what really happened.
     ///
-    /// Only this can tell how much was written before the time was up. An op that was stopped with nothing done returns
-    /// [`TimedOut`](io::ErrorKind::TimedOut).
+    /// No other kind of timeout can say how much was written before the time was up. An op that was stopped before it
+    /// did anything returns [`TimedOut`](io::ErrorKind::TimedOut).
     ///
     /// # Cancel safety
     ///
@@ -152,7 +155,7 @@ impl<T: Op> Drop for Submit<T> {
     }
 }
 
-/// An op that is cancelled at a moment; see [`Submit::deadline`].
+/// The future of an op with a deadline; see [`Submit::deadline`].
 #[must_use = "an op does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct Deadline<T: Op> {
@@ -193,7 +196,7 @@ fn timed_out(error: io::Error, cancelled: bool) -> io::Error {
     error
 }
 
-/// Asks the kernel for an op with many replies.
+/// Asks the kernel to do an op that has many replies.
 ///
 /// # Panics
 ///
@@ -201,12 +204,12 @@ fn timed_out(error: io::Error, cancelled: bool) -> io::Error {
 ///
 /// # Cancel safety
 ///
-/// Dropping it cancels the op, and drops the replies that nobody has taken. To lose none, [stop](Replies::stop) it and
-/// read on to the [end](Step::End).
+/// Dropping it cancels the op and drops the replies that have not been taken. To lose none, [stop](Replies::stop) it
+/// and keep reading up to the [end](Step::End).
 ///
 /// # io_uring
 ///
-/// One SQE for all replies, if the op is multishot. Stopped or dropped, an `IORING_OP_ASYNC_CANCEL` (5.5).
+/// One SQE for all replies, if the op is multishot. Stopping or dropping it adds an `IORING_OP_ASYNC_CANCEL` (5.5).
 ///
 /// # Examples
 ///
@@ -237,19 +240,19 @@ pub fn replies<T: StreamOp>(op: T) -> Replies<T> {
     Replies { op: Some(op), flight: None, stopped: false }
 }
 
-/// What an op with many replies has to say next.
+/// The next reply of an op with many replies.
 #[derive(Debug)]
 pub enum Step<T: StreamOp> {
     /// One of many.
     Item(T::Item),
-    /// The last. It can come at any time and without an error: then ask anew.
+    /// The last. It can come at any time and without an error: then start the op again.
     End(T::Output),
 }
 
 /// An op with many replies; see [`replies`].
 ///
-/// Dropping it cancels the op. Items that nobody has taken are dropped, which closes descriptors: whoever must not lose
-/// them calls [`stop`](Replies::stop) and reads on to the [`End`](Step::End).
+/// Dropping it cancels the op. Items that have not been taken are dropped, which closes descriptors. To lose none, call
+/// [`stop`](Replies::stop) and keep reading up to the [`End`](Step::End).
 #[must_use = "an op does nothing until it is polled"]
 #[derive(Debug)]
 pub struct Replies<T: StreamOp> {
@@ -263,9 +266,9 @@ impl<T: StreamOp> Unpin for Replies<T> {}
 impl<T: StreamOp> Replies<T> {
     /// The next reply. The first call starts the op.
     ///
-    /// When more than 64 items are unread the op is cancelled; what it has brought is there to be taken, and then the
-    /// end. Edges (of [`PollMany`](crate::op::ready::PollMany)) that nobody has taken are one item, and more than 16
-    /// stop it.
+    /// When more than 64 items are unread the op is cancelled; those items can still be taken, and then the end. Edges
+    /// (of [`PollMany`](crate::op::ready::PollMany)) that have not been taken are joined into one item, and more than
+    /// 16 of them stop the op.
     ///
     /// # Panics
     ///
@@ -273,7 +276,7 @@ impl<T: StreamOp> Replies<T> {
     ///
     /// # Cancel safety
     ///
-    /// A future around this loses nothing when it is dropped: the next call gets what it waited for.
+    /// Dropping a future that wraps this call loses nothing: the next call gets what it was waiting for.
     ///
     /// # Examples
     ///
@@ -310,8 +313,8 @@ impl<T: StreamOp> Replies<T> {
         }
     }
 
-    /// Asks the kernel to stop. What came until then is still there to be taken, and then the end: most often
-    /// ECANCELED. Before the first [`poll_next`](Replies::poll_next) it does nothing.
+    /// Asks the kernel to stop. Items that came before can still be taken, and then the end, which is most often
+    /// ECANCELED. Before the first [`poll_next`](Replies::poll_next) this does nothing.
     ///
     /// # io_uring
     ///

@@ -1,8 +1,8 @@
-//! What a core has done so far: counters that cost one plain addition each, read as a snapshot.
+//! What a core has done so far: counters that cost one plain addition each, and are read as a snapshot.
 
 use crate::core;
 
-/// One core's counters at one moment. Totals count since the runtime was built.
+/// A snapshot of one core's counters. Totals count from when the runtime was built.
 ///
 /// # Examples
 ///
@@ -18,25 +18,25 @@ use crate::core;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Which core of its runtime it is.
+    /// The number of the core.
     pub core: usize,
-    /// Who services requests: `ring`, `fallback` or `simulated`.
+    /// The driver: `ring`, `fallback` or `simulated`.
     pub driver: &'static str,
     /// Turns of the core's loop.
     pub ticks: u64,
-    /// Turns that lasted 100 ms or more, as when a task blocks. Each is also told as a warning.
+    /// Turns that took 100 ms or more, for example because a task blocks. Each is also logged as a warning.
     pub stalls: u64,
     /// System calls that submit or wait.
     pub enters: u64,
-    /// SQEs taken by the kernel (requests taken up, for the other drivers).
+    /// SQEs that the kernel has taken (with other drivers: requests that were started).
     pub submitted: u64,
-    /// CQEs reaped (replies, for the other drivers).
+    /// CQEs reaped (with other drivers: replies).
     pub completed: u64,
-    /// Times the CQ overflowed. Nothing is lost by it, but a larger one would be cheaper.
+    /// How often the CQ overflowed. Nothing is lost, but a larger queue would be cheaper.
     pub overflows: u64,
     /// Requests that had to queue behind a full SQ.
     pub queue_full: u64,
-    /// Ops whose reply has not come, or has not been read.
+    /// Ops whose reply has not arrived or has not been read.
     pub in_flight: usize,
     /// Tasks that have not ended.
     pub tasks: usize,
@@ -44,11 +44,11 @@ pub struct Metrics {
     pub polls: u64,
     /// Tasks woken by other threads.
     pub remote_wakes: u64,
-    /// Tasks that [`spawn_on`](crate::spawn_on) brought from other cores.
+    /// Tasks that other cores sent with [`spawn_on`](crate::spawn_on).
     pub remote_spawns: u64,
     /// Timers that have not fired.
     pub timers: usize,
-    /// Buffers of the core's own that transfers of lent memory have now.
+    /// Buffers of the core that are in use by transfers of lent memory.
     pub buffers: usize,
     /// Threads of the blocking pool.
     pub pool_threads: usize,
@@ -58,9 +58,10 @@ pub struct Metrics {
     pub pool_jobs: u64,
 }
 
-/// The counters of the core that this is called on. Those of all: `on_each_core(|| async { metrics() })`.
+/// Returns the counters of the core that this is called on. For those of all cores: `on_each_core(|| async { metrics()
+/// })`.
 ///
-/// What it tells of the blocking pool is the same on each, since they share it.
+/// The numbers of the blocking pool are the same on each core, since they share it.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! What this machine offers, and what a runtime makes of it.
+//! What io_uring offers on this machine, and what a runtime will use of it.
 
 use std::fmt;
 
@@ -11,24 +11,25 @@ use crate::driver::setup::{self, Feature, Features};
 use crate::inbox::Inbox;
 use crate::runtime::{Builder, overrides};
 
-/// What [`probe`] found. Printed, it is a report, a line for each thing found; [`cures`](Probe::cures) are what may
+/// What [`probe`] found. Its `Display` is a report with a line for each finding; [`cures`](Probe::cures) lists what may
 /// help.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Probe {
     /// The kernel's version.
     pub kernel: String,
-    /// What [`Choice::Auto`](crate::Choice::Auto) takes here: `ring` or `fallback`; `none` if it ends with an error.
+    /// The driver that [`Choice::Auto`](crate::Choice::Auto) selects here: `ring` or `fallback`; `none` if it fails
+    /// with an error.
     pub driver: &'static str,
-    /// Why there is no ring: what was tried, what the kernel said, what it likely means.
+    /// Why there is no ring: what was tried, what the kernel answered, and what that likely means.
     pub refusal: Option<String>,
-    /// What helps: against the refusal, or against a limit that is tight. Empty: nothing needs to be done.
+    /// What helps against the refusal, or against a tight limit. Empty if nothing needs to be done.
     pub cures: Vec<String>,
-    /// How many entries the two queues of a ring have here, submission and completion, when nothing else is said: fewer
-    /// than [`Builder`] documents where memory is short.
+    /// How many entries the two queues of a ring, submission and completion, get here by default: fewer than
+    /// [`Builder`] documents if lockable memory is short.
     pub sizes: Option<(u32, u32)>,
-    /// What newer rings have, and whether this one does. What is missing is done without, one by one; an
-    /// [op](Feature::is_op) falls back to the blocking pool. Without a ring none is there.
+    /// The optional features of newer kernels, and whether this one has them. The runtime works without any of them; an
+    /// [op](Feature::is_op) that is missing is done by the blocking pool. Without a ring all are missing.
     pub features: Vec<(Feature, bool)>,
     /// The sysctl `kernel.io_uring_disabled`.
     pub io_uring_disabled: String,
@@ -42,11 +43,11 @@ pub struct Probe {
     pub environment: Vec<(String, String)>,
 }
 
-/// Looks at what this machine offers, by trying: sets a ring up as a runtime does, sends a NOP through it, and closes
+/// Finds out what this machine offers by trying: sets up a ring as a runtime does, sends a NOP through it, and closes
 /// it again.
 ///
-/// Needs no runtime, and leaves none behind. The environment changes nothing here; the report tells what it would
-/// change.
+/// It needs no runtime, and leaves none behind. Environment variables do not change the result; the report lists those
+/// that would change a runtime.
 ///
 /// # Examples
 ///

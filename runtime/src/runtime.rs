@@ -27,23 +27,24 @@ use self::threads::Threads;
 
 /// A runtime: one core on the thread that built it, and [others](Builder::cores) on threads of their own.
 ///
-/// Dropping it drops every task's future on its own core, cancels what is in flight and waits for the last replies, for
-/// up to a second, on all cores at the same time. What is to be [finished](crate::op::OnDrop::Finish), such as a write
-/// whose future was dropped, has half of that before it is cancelled, too. What a device still holds at the end is
-/// leaked, never freed, and named in a warning. A core whose task does not yield, and a thread of the blocking pool
-/// whose job does not return, have a fifth of a second more; then they are left behind, and named too, and end by
-/// themselves if they ever can. A runtime that is forgotten leaks.
+/// Dropping the runtime drops every task's future on its own core, cancels the ops in flight and waits for their last
+/// replies, for up to a second, on all cores at the same time. Ops that are to be
+/// [finished](crate::op::OnDrop::Finish), such as a write whose future was dropped, are given half of that second
+/// before they are cancelled, too. Memory that a device still uses at the end is leaked, never freed, and a warning
+/// names it. A core whose task does not yield, and a thread of the blocking pool whose job does not return, get a fifth
+/// of a second more; then they are left running, with a warning, and end by themselves if they ever can. A runtime that
+/// is passed to `mem::forget` leaks.
 ///
 /// # Fork
 ///
-/// A program that [`Command`](std::process::Command) starts inherits no descriptor of the runtime, nor of `fs` and
+/// A program started with [`Command`](std::process::Command) inherits no descriptor of the runtime, of `fs` or of
 /// `net`: all are close-on-exec.
 ///
-/// A child that fork(2) makes of a process with a runtime has a copy of its memory, and no runtime: ring, epoll and
-/// threads are the parent's, who notices nothing. `block_on` there panics, one that the child was forked in too as soon
-/// as its task lets go, and no other task runs. Dropping the runtime leaks it: no task's future is dropped a second
-/// time, nothing is waited for. Then the child may build another. (Kernels before 4.14 do not tell a child: there it
-/// gets a segmentation fault at its first op.)
+/// A child that fork(2) makes of a process with a runtime has a copy of its memory, but no runtime: ring, epoll and
+/// threads stay with the parent, which is not disturbed. In the child, `block_on` panics (so does one that was running
+/// at the fork, as soon as its task returns), and no other task runs. Dropping the runtime leaks it: no task's future
+/// is dropped a second time, and nothing is waited for. After that the child may build a runtime of its own. (On
+/// kernels before 4.14 a child cannot be told apart: it gets a segmentation fault at its first op.)
 #[must_use = "a runtime does nothing until `block_on`"]
 pub struct Runtime {
     /// Those on this thread, the first of all included: one, or all of a simulated world.
@@ -63,7 +64,7 @@ const END_MAX: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(200);
 
 impl Runtime {
-    /// With all defaults.
+    /// Builds a runtime with all defaults.
     ///
     /// # Errors
     ///
@@ -94,13 +95,13 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// Runs `future` to its end, on this thread's core, and meanwhile the tasks it spawns. Tasks of this thread that
-    /// are left go on the next time; those of cores on other threads never pause.
+    /// Runs `future` to completion on this thread's core, and the tasks that it spawns meanwhile. Tasks of this thread
+    /// that have not ended then continue in the next `block_on`; those of cores on other threads keep running.
     ///
     /// # Panics
     ///
-    /// If `future` does; from within this runtime, where awaiting is the way; in a [forked child](Runtime#fork); and
-    /// when the driver of a core is lost for good.
+    /// If `future` panics; if it is called from within this runtime, where you await instead; in a [forked
+    /// child](Runtime#fork); and when the driver of a core fails for good.
     ///
     /// # Examples
     ///

@@ -15,22 +15,21 @@ use crate::fd::SharedFd;
 use crate::inflight::{Submit, submit};
 use crate::op::file::{Position, Read};
 
-/// Waits for ctrl-c: a SIGINT that arrives after this was called.
+/// Waits for ctrl-c: for a SIGINT that arrives after this call.
 ///
-/// From the first call on, for the rest of the process, SIGINT no longer ends it. A program that wants a second ctrl-c
-/// to end it waits for a second one and exits: the future can be awaited again, by `&mut`, and then waits for the next.
-/// Each signal is kept until it is heard, so none is missed in between: as many as a socket's buffer holds, which are
-/// some 270, and more are not told. Several waiters are all told.
+/// After the first call SIGINT no longer ends the process, until the process exits. A program that wants to be ended by
+/// a second ctrl-c waits for a second one and exits: the future can be awaited again through `&mut`, and then waits for
+/// the next signal. Signals are queued until they are awaited, so none is missed in between, up to what a socket's
+/// buffer holds: some 270, and further ones are dropped. If there are several waiters, all of them get every signal.
 ///
 /// # Errors
 ///
-/// EMFILE, ENFILE: no descriptor for the pipe through which the signal is told. In a [simulated
-/// world](crate::simulated), where no signal comes, the future says [`Unsupported`](io::ErrorKind::Unsupported) when it
-/// is polled.
+/// EMFILE, ENFILE: no descriptor for the socket pair that carries the signal. In a [simulated world](crate::simulated),
+/// which has no signals, the future fails with [`Unsupported`](io::ErrorKind::Unsupported) when it is polled.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future unregisters it, and what it has not told is forgotten. Dropping a `&mut` of it loses nothing.
+/// Dropping the future unregisters it, and its queued signals are lost. Dropping a `&mut` of it loses nothing.
 ///
 /// # io_uring
 ///
@@ -56,8 +55,7 @@ pub fn ctrl_c() -> io::Result<CtrlC> {
     Ok(CtrlC { fd: SharedFd::new(OwnedFd::from(told)), next: None, _registered: Registered { id } })
 }
 
-/// A wait for ctrl-c: what [`ctrl_c`] returns. Each time it is ready it has told of one signal, and goes on to the
-/// next.
+/// The future that [`ctrl_c`] returns. Each time it is ready it has reported one signal, and then waits for the next.
 #[must_use = "futures do nothing unless awaited"]
 pub struct CtrlC {
     fd: SharedFd,

@@ -1,7 +1,7 @@
 //! Tasks: futures that run side by side on one core.
 //!
-//! A task lives and dies on the core where it was spawned, so its future needs neither `Send` nor locks. Whoever wants
-//! its output keeps the [`JoinHandle`].
+//! A task stays on the core where it was spawned, so its future needs neither `Send` nor locks. Its output is taken by
+//! its [`JoinHandle`].
 
 mod cell;
 mod contain;
@@ -29,10 +29,10 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Runs a future as a task of its own, on this core, beside the one that calls this.
+/// Runs a future as a task of its own, on this core, concurrently with the caller.
 ///
-/// It starts when its turn comes, not before `spawn` returns. It goes on if the handle is dropped. When the runtime
-/// ends, tasks that have not are dropped where they stand.
+/// It starts when its turn comes, not before `spawn` returns. It continues if the handle is dropped. When the runtime
+/// ends, tasks that have not ended are dropped.
 ///
 /// # Panics
 ///
@@ -61,13 +61,13 @@ where
     }
 }
 
-/// Lets the other tasks that are ready have their turn first.
+/// Lets the other tasks that are ready run first.
 ///
-/// The task goes to the back of its core's queue, and does I/O and timers that are due no harm either.
+/// The task goes to the back of its core's run queue. I/O and timers that are due are served, too.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future gives the rest of the pause up; nothing is lost.
+/// Dropping the future ends the pause; nothing is lost.
 ///
 /// # Examples
 ///
@@ -106,14 +106,15 @@ impl Future for YieldNow {
     }
 }
 
-/// The right to a task's output. A future of it, too.
+/// A handle to a task, and a future of its output.
 ///
-/// Dropping the handle detaches the task, as in std: it goes on, and its output is dropped. The handle may be awaited
-/// and dropped on another thread and under another runtime if `T: Send`, and after the task's runtime has ended.
+/// Dropping the handle detaches the task, as in std: the task continues, and its output is dropped. If `T: Send`, the
+/// handle may be awaited and dropped on another thread and in another runtime. It may also be used after the task's
+/// runtime has ended.
 ///
 /// # Cancel safety
 ///
-/// An output that nobody has taken stays: poll `&mut handle` as often as you like.
+/// An output stays until it is taken: `&mut handle` may be polled and dropped as often as you like.
 ///
 /// # Examples
 ///
@@ -145,11 +146,11 @@ impl<T> JoinHandle<T> {
         JoinHandle { handle }
     }
 
-    /// Asks for the task's end: its future is dropped soon, on its own core, and the handle gives a
+    /// Cancels the task: its future is dropped soon, on its own core, and the handle returns a
     /// [cancelled](JoinError::is_cancelled) error.
     ///
-    /// Not before this returns, since the task may be what is running now. A task that completes before its turn comes
-    /// gives its output all the same.
+    /// The future is not dropped before this returns, since the task may be the one that is running. A task that
+    /// completes before that still returns its output.
     ///
     /// # Examples
     ///
@@ -165,7 +166,7 @@ impl<T> JoinHandle<T> {
         self.handle.abort();
     }
 
-    /// Whether the output, or the error, is there: awaiting the handle would not wait.
+    /// Whether the task has ended: awaiting the handle would not wait.
     ///
     /// # Examples
     ///
@@ -191,7 +192,7 @@ impl<T> Future for JoinHandle<T> {
 
     /// # Panics
     ///
-    /// If it has been ready before.
+    /// If it is polled after it was ready.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         self.handle.poll(context.waker())
@@ -204,7 +205,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// Why a task has no output: it panicked, or it was aborted or outlived by its runtime.
+/// Why a task has no output: it panicked, it was aborted, or its runtime ended first.
 ///
 /// It turns into an [`io::Error`] of kind [`Other`](io::ErrorKind::Other), so `?` works.
 ///
@@ -249,7 +250,7 @@ impl JoinError {
         matches!(self.reason, Reason::Panicked(_))
     }
 
-    /// What the task panicked with, for [`resume_unwind`](std::panic::resume_unwind).
+    /// The value that the task panicked with, for [`resume_unwind`](std::panic::resume_unwind).
     ///
     /// # Panics
     ///
@@ -268,7 +269,7 @@ impl JoinError {
         self.try_into_panic().expect("the task did not panic")
     }
 
-    /// What the task panicked with.
+    /// The value that the task panicked with.
     ///
     /// # Errors
     ///

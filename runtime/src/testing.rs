@@ -15,39 +15,40 @@ use crate::runtime::{Builder, Choice};
 
 mod seeds;
 
-/// How a test runs.
+/// How a test is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// The test's full name.
     pub name: &'static str,
     /// The package it is in, as cargo calls it.
     pub package: Option<&'static str>,
-    /// Who services its requests.
+    /// The driver of its runtime.
     pub driver: Driver,
     /// How many cores its runtime has.
     pub cores: usize,
-    /// How many seeds it runs with, on the simulated driver.
+    /// How many seeds it is run with, on the simulated driver.
     pub seeds: u64,
-    /// After so many seconds the runtime's state is printed and the test fails.
+    /// After this many seconds the runtime's state is printed and the test fails.
     pub watchdog_secs: u64,
 }
 
-/// Who services a test's requests.
+/// The driver that a test runs on: a [`Choice`], or the simulated kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
-    /// What is there, or what the environment says.
+    /// What is available, or what the environment says: [`Choice::Auto`].
     Auto,
     /// io_uring.
     Ring,
     /// epoll and the blocking pool.
     Fallback,
-    /// A kernel in memory.
+    /// A simulated kernel in memory.
     Simulated,
 }
 
-/// A builder whose driver is `driver`, whatever the environment says. Sizes and features are the environment's still.
+/// Returns a builder whose driver is `driver`, whatever the environment says. The environment still decides sizes and
+/// features.
 ///
-/// A simulated kernel has seed 0 and no faults.
+/// The simulated kernel gets seed 0 and no faults.
 pub fn builder(driver: Driver) -> Builder {
     match driver {
         Driver::Auto => Builder::new(),
@@ -57,9 +58,9 @@ pub fn builder(driver: Driver) -> Builder {
     }
 }
 
-/// Whether `test` can run on `driver`. Where io_uring is denied or missing, a test for the ring cannot, and that is
-/// told on standard error, past the harness, which shows nothing of what succeeds. A ring that cannot be made for want
-/// of memory or descriptors is no reason to skip a test.
+/// Whether `test` can run on `driver`. Where io_uring is denied or missing, a test for the ring cannot run, which is
+/// [reported](skipped) on standard error. A ring that cannot be made for lack of memory or descriptors is no reason to
+/// skip a test.
 #[must_use]
 pub fn is_here(driver: Driver, test: &str) -> bool {
     if driver != Driver::Ring {
@@ -73,8 +74,8 @@ pub fn is_here(driver: Driver, test: &str) -> bool {
     false
 }
 
-/// Tells on standard error what a test leaves out here, and why: past the harness, which shows nothing of what
-/// succeeds.
+/// Prints to standard error what a test leaves out on this machine, and why. It bypasses the test harness, which shows
+/// no output of tests that pass.
 ///
 /// # Examples
 ///
@@ -89,10 +90,10 @@ pub fn skipped(what: fmt::Arguments<'_>) {
     let _told = io::stderr().write_all(format!("skipped: {what}\n").as_bytes());
 }
 
-/// How a test ended: with what its body returned, or before it began.
+/// The result of a test: what its body returned, or nothing if it was skipped.
 #[derive(Debug)]
 pub struct Outcome<T> {
-    /// `None` if it wants a driver that is not here.
+    /// `None` if its driver is not available.
     returned: Option<T>,
     replay: Replay,
 }
@@ -109,14 +110,14 @@ impl<T: Termination> Termination for Outcome<T> {
     }
 }
 
-/// Runs a test. On the simulated driver it runs once a seed, from 0 up, and stops at the first that fails. The
-/// environment variable `GIMMAL_SEED` replays one, `GIMMAL_SEEDS` takes others: so many of them, or a range such as
-/// `1000..6000`. A test for the ring is [skipped](is_here) where there is none.
+/// Runs a test. On the simulated driver it runs once for each seed, from 0 up, and stops at the first seed that fails.
+/// The environment variable `GIMMAL_SEED` replays one seed; `GIMMAL_SEEDS` sets how many seeds to run, or a range such
+/// as `1000..6000`. A test for the ring is [skipped](is_here) where there is no ring.
 ///
 /// # Panics
 ///
-/// If the body does; if there is no runtime to run it; if the watchdog barks; if the environment names seeds that are
-/// none.
+/// If the body panics; if no runtime can be built; if the watchdog's time is over; if the environment variables name no
+/// valid seeds.
 pub fn run<T, F, Fut>(plan: Plan, body: F) -> Outcome<T>
 where
     F: Fn() -> Fut,
@@ -139,7 +140,7 @@ where
     unreachable!("there is one seed at least")
 }
 
-/// `None`: the driver is not here.
+/// `None` if the driver is not available.
 fn run_once<T, F, Fut>(plan: Plan, seed: u64, body: &F) -> Option<T>
 where
     F: Fn() -> Fut,
@@ -158,7 +159,7 @@ where
     Some(runtime.block_on(body()))
 }
 
-/// How to run a test again just so.
+/// How to replay a test.
 #[derive(Debug, Clone, Copy)]
 struct Replay {
     plan: Plan,
@@ -187,7 +188,7 @@ impl fmt::Display for Replay {
     }
 }
 
-/// Tells how to replay a test whose body panics.
+/// Prints how to replay a test if its body panics.
 struct TellOnPanic(Replay);
 
 impl Drop for TellOnPanic {
@@ -196,12 +197,12 @@ impl Drop for TellOnPanic {
     }
 }
 
-/// Rings the cores' alarms when a test takes too long; ends the process when even that is not heard.
+/// Makes the cores panic with a dump when a test takes too long, and aborts the process if a core does not react.
 struct Watchdog {
     over: Arc<(Mutex<bool>, Condvar)>,
 }
 
-/// A core that runs a task without end does not hear the alarm; so long it is given to come around.
+/// A core whose task never yields does not see the alarm. It gets this long to return to its loop.
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Watchdog {

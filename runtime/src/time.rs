@@ -1,15 +1,15 @@
 //! Time: [`sleep`], [`timeout`], [`interval`].
 //!
-//! Nothing here asks the kernel for a timer. Each core keeps its deadlines in a wheel, and the earliest of them is the
-//! timeout of the one call in which the core waits for everything else. To make a timer and cancel it costs a reading
-//! of the clock and a few list operations; a kernel timer costs a microsecond.
+//! No kernel timers are used. Each core keeps its deadlines in a timer wheel, and the earliest of them is the timeout
+//! of the one call in which the core waits for everything else. Creating and cancelling a timer costs one reading of
+//! the clock and a few list operations; a kernel timer costs a microsecond.
 //!
-//! What holds for all of it:
-//! - **Never early**, by a nanosecond. How late depends on the kernel and on who else wants the core; idle, about 10
-//!   us.
-//! - **Never is a time.** [`Duration::MAX`], and whatever else is beyond the reach of [`Instant`], means «never»; an
-//!   instant in the past means «at once». Nothing here overflows.
-//! - **The clock is the core's**: [`now`], which the simulated driver replaces by its own. Compare with that one, not
+//! This holds for all of them:
+//! - **Never early**, not by a nanosecond. How late depends on the kernel and on what else the core is doing; on an
+//!   idle core about 10 us.
+//! - **«Never» is a valid time.** [`Duration::MAX`], and everything else that [`Instant`] cannot represent, means
+//!   «never»; an instant in the past means «at once». Nothing here overflows.
+//! - **The clock is the core's**: [`now`]. The simulated driver has a clock of its own, so compare with [`now`], not
 //!   with [`Instant::now`].
 //! - A timer belongs to the core where it was first polled, so these types are `!Send`. Dropping one cancels it.
 
@@ -28,11 +28,11 @@ pub use self::timeout::{Elapsed, Timeout, timeout, timeout_at};
 use self::wheel::TimerKey;
 use crate::core;
 
-/// What time it is on this core's clock: the system's monotonic clock, or the simulated driver's.
+/// Returns the time of this core's clock: the system's monotonic clock, or the simulated driver's clock.
 ///
 /// # Panics
 ///
-/// Outside a runtime, which has no clock of its own.
+/// Outside a runtime.
 ///
 /// # Examples
 ///
@@ -50,11 +50,12 @@ pub fn now() -> Instant {
     core::now()
 }
 
-/// Waits for `duration`, counted from this call, not from the first poll. [`std::thread::sleep`], which blocks nobody.
+/// Waits for `duration`, counted from this call, not from the first poll. Like [`std::thread::sleep`], but without
+/// blocking the thread.
 ///
 /// Never early. [`Duration::MAX`] never ends. A sleep that is over when it is first polled, such as one of
-/// [`Duration::ZERO`], is ready at once, up to the number of such things that a task may do before others have their
-/// turn.
+/// [`Duration::ZERO`], is ready at once, unless the task has used up its budget of such operations and must let other
+/// tasks run first.
 ///
 /// # Panics
 ///
@@ -62,8 +63,8 @@ pub fn now() -> Instant {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future cancels the timer. A sleep that must go on counting while it is not polled, as in a loop around
-/// `select!`, is made before the loop and polled by `&mut`.
+/// Dropping the future cancels the timer. If a sleep must keep counting while it is not polled, as in a loop around
+/// `select!`, create it before the loop and poll it through `&mut`.
 ///
 /// # io_uring
 ///
@@ -101,10 +102,10 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(Some(deadline))
 }
 
-/// A wait for a deadline: what [`sleep`] and [`sleep_until`] return.
+/// The future that [`sleep`] and [`sleep_until`] return.
 ///
-/// It may be polled by changing tasks of its core (the last one is woken), after it was ready (it stays ready), and
-/// dropped at any moment. It is `Unpin`, so `&mut sleep` is a future.
+/// It may be polled by different tasks of its core (the last one is woken), polled after it was ready (it stays ready),
+/// and dropped at any time. It is `Unpin`, so `&mut sleep` is a future.
 #[derive(Debug)]
 #[must_use = "a sleep waits only while it is awaited"]
 pub struct Sleep {
@@ -130,7 +131,7 @@ impl Sleep {
         Sleep { deadline, state: State::Idle, not_send: PhantomData }
     }
 
-    /// When the sleep ends. `None` is never.
+    /// When the sleep ends. `None` means never.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -156,13 +157,13 @@ impl Sleep {
         matches!(self.state, State::Over) || self.deadline.is_some_and(|deadline| core::now() >= deadline)
     }
 
-    /// Moves the deadline, earlier or later, and as if the sleep had never been ready.
+    /// Moves the deadline, earlier or later. A sleep that was ready waits again.
     ///
-    /// Whoever waits for it now is woken at the new deadline, and need not poll it in between.
+    /// A task that is waiting for it is woken at the new deadline, and need not poll it in between.
     ///
     /// # Examples
     ///
-    /// An idle timeout that starts anew with each message:
+    /// An idle timeout that restarts with each message:
     ///
     /// ```
     /// # #[runtime::main] async fn main() {

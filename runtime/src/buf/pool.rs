@@ -1,10 +1,10 @@
-//! Buffers of the runtime's own, for reads and writes of lent memory that must wait.
+//! Buffers that the runtime owns, for reads and writes of lent memory that must wait.
 //!
-//! Lent memory may go away at any moment, so no op in flight points into it: what must wait lands in a [`Piece`] and is
-//! copied once.
+//! Lent memory may go away at any moment, so no op in flight points into it: a transfer that must wait goes through a
+//! [`Piece`], and is copied once.
 //!
-//! Bound: so many pieces of 256 KiB a core as [`Builder::buffers`](crate::Builder::buffers) says, made when first
-//! needed. An op that finds none left waits its turn; pieces go back when the kernel is done with them.
+//! Bound: each core has as many pieces of 256 KiB as [`Builder::buffers`](crate::Builder::buffers) says, allocated when
+//! first needed. An op that finds none free waits its turn; a piece is given back when the kernel is done with it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::{IoBuf, IoBufMut};
 
-/// How much one piece takes: beyond that a transfer is done in several.
+/// The size of one piece. Longer transfers are done in several steps.
 pub const PIECE_LEN: usize = 256 * 1024;
 
 const PAGE: usize = 4096;
@@ -159,7 +159,7 @@ impl Drop for Take {
     }
 }
 
-/// A buffer of the runtime's own, which goes back when it is dropped: what [`piece`] returns.
+/// A buffer that the runtime owns. It is given back when it is dropped. Returned by [`piece`].
 pub struct Piece {
     shelf: Rc<Shelf>,
     memory: Vec<u8>,
@@ -202,9 +202,9 @@ impl Drop for Piece {
     }
 }
 
-/// Waits for one of this core's buffers, which can take `len` bytes or the first 256 KiB of them.
+/// Waits for one of this core's buffers. It holds `len` bytes, or 256 KiB if `len` is more.
 ///
-/// What it holds at first is whatever its last user left there. Served in the order of first polls.
+/// Its initial contents are whatever its last user left there. Callers are served in the order of their first polls.
 ///
 /// # Panics
 ///
@@ -216,7 +216,7 @@ impl Drop for Piece {
 ///
 /// # io_uring
 ///
-/// No op: the core's own memory, [so many](crate::Builder::buffers) pieces of it.
+/// No op: memory of the core, at most [this many](crate::Builder::buffers) pieces.
 ///
 /// # Examples
 ///

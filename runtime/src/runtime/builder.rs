@@ -20,14 +20,14 @@ mod environment;
 
 pub(crate) use self::environment::overrides;
 
-/// Who services the requests of a runtime.
+/// Which driver services the requests of a runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Choice {
-    /// io_uring where it is to be had, else the fallback, with a warning that names the cause.
+    /// io_uring where it is available, else the fallback, with a warning that names the cause.
     #[default]
     Auto,
-    /// io_uring, or an error that names the cause and the cure.
+    /// io_uring, or an error that names the cause and what helps.
     Ring,
     /// epoll and the blocking pool.
     Fallback,
@@ -36,12 +36,12 @@ pub enum Choice {
 /// More cores than this are a slip of the keyboard.
 const CORES_MAX: usize = 1024;
 
-/// How a runtime is built.
+/// Settings of a runtime, and how it is built.
 ///
-/// The environment overrides what the program says, so that whoever runs it has the last word, and a whole test suite
-/// can run on a tiny ring or on the fallback: `GIMMAL_DRIVER` (`auto`, `ring`, `fallback`), `GIMMAL_ENTRIES`,
-/// `GIMMAL_CQ_ENTRIES`, `GIMMAL_BUFFERS`, `GIMMAL_WITHOUT` (names of [features](Feature), between commas). A simulated
-/// kernel stays one.
+/// The environment overrides what the program says, so that the person who runs it decides, and a whole test suite can
+/// be run on a tiny ring or on the fallback: `GIMMAL_DRIVER` (`auto`, `ring`, `fallback`), `GIMMAL_ENTRIES`,
+/// `GIMMAL_CQ_ENTRIES`, `GIMMAL_BUFFERS`, `GIMMAL_WITHOUT` (names of [features](Feature), separated by commas). A
+/// simulated runtime stays simulated.
 ///
 /// # Examples
 ///
@@ -75,8 +75,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The defaults: the driver is chosen by what is there; SQ 256, CQ 4096 (84 KiB of lockable memory a core); 64
-    /// buffers; a blocking pool of 64 threads and 4096 queued jobs.
+    /// The defaults: the driver is chosen by what is available; SQ 256, CQ 4096 (84 KiB of lockable memory per core);
+    /// 64 buffers; a blocking pool of 64 threads and 4096 queued jobs.
     ///
     /// # Examples
     ///
@@ -101,11 +101,11 @@ impl Builder {
         }
     }
 
-    /// Who services requests; [`Choice::Auto`] unless said otherwise. Takes [`simulated`](Builder::simulated) back.
+    /// Sets which driver services requests. The default is [`Choice::Auto`]. Undoes [`simulated`](Builder::simulated).
     ///
     /// # Examples
     ///
-    /// A program that would rather not start than run without io_uring:
+    /// A program that refuses to start without io_uring:
     ///
     /// ```
     /// use runtime::{Builder, Choice};
@@ -122,8 +122,8 @@ impl Builder {
         self
     }
 
-    /// A kernel in memory services requests, in an order and with faults that `seed` decides. Nothing outside is
-    /// touched. The [guide](crate::simulated) tells what such a world has.
+    /// Has a simulated kernel in memory service requests, in an order and with faults that `seed` decides. Nothing
+    /// outside the process is touched. The [guide](crate::simulated) says what is simulated.
     ///
     /// # Examples
     ///
@@ -141,11 +141,11 @@ impl Builder {
         self
     }
 
-    /// How many cores there are, 1 to 1024: one on the thread that builds the runtime, each other one on a thread of
-    /// its own, with its own driver. All share the blocking pool. `std::thread::available_parallelism` tells how many
-    /// are of use.
+    /// Sets the number of cores, 1 to 1024: one on the thread that builds the runtime, every other one on a thread of
+    /// its own, with its own driver. All share the blocking pool. `std::thread::available_parallelism` says how many
+    /// are useful.
     ///
-    /// Under [`simulated`](Builder::simulated) all take turns on the one thread, in an order that the seed decides.
+    /// With [`simulated`](Builder::simulated), all cores take turns on one thread, in an order that the seed decides.
     ///
     /// # Examples
     ///
@@ -161,8 +161,8 @@ impl Builder {
         self
     }
 
-    /// How many requests the submission queue takes at once, 1 to 32768, rounded up to a power of two; 256 unless said
-    /// otherwise. More wait in memory, one entry for each op in flight. Only a ring has one.
+    /// Sets how many requests the submission queue holds, 1 to 32768, rounded up to a power of two. The default is 256.
+    /// Further requests wait in memory, one entry per op in flight. Only the ring driver has such a queue.
     ///
     /// # Examples
     ///
@@ -183,13 +183,14 @@ impl Builder {
         self
     }
 
-    /// How many replies the completion queue takes, rounded up to a power of two; 16 times the submission queue unless
-    /// said otherwise, and never fewer than that takes. When more come the kernel keeps them; nothing is lost, but each
-    /// detour costs, and [`Metrics::overflows`](crate::Metrics::overflows) counts it. Only a ring has one.
+    /// Sets how many replies the completion queue holds, rounded up to a power of two. The default is 16 times the
+    /// submission queue; it is never smaller than that queue. When more replies arrive the kernel keeps them: nothing
+    /// is lost, but each such overflow costs time, and [`Metrics::overflows`](crate::Metrics::overflows) counts them.
+    /// Only the ring driver has such a queue.
     ///
     /// # Examples
     ///
-    /// For 10,000 connections that may all have something to say at once:
+    /// For 10,000 connections that may all become readable at once:
     ///
     /// ```
     /// let runtime = runtime::Builder::new().cq_entries(16_384).build()?;
@@ -202,9 +203,9 @@ impl Builder {
         self
     }
 
-    /// How many buffers of 256 KiB a core has for reads and writes of lent memory that must wait; 64 unless said
-    /// otherwise. They are made when first needed. An op that finds none left waits for one, in the order of first
-    /// polls.
+    /// Sets how many buffers of 256 KiB each core has for reads and writes of lent memory that must wait. The default
+    /// is 64. They are allocated when first needed. An op that finds none free waits for one, in the order in which
+    /// such ops were first polled.
     ///
     /// # Examples
     ///
@@ -226,12 +227,13 @@ impl Builder {
         self
     }
 
-    /// How many threads [`spawn_blocking`](crate::spawn_blocking) and slow calls may occupy at most, on all cores
-    /// together; 64 unless said otherwise. They are made when needed, and end when idle.
+    /// Sets how many threads [`spawn_blocking`](crate::spawn_blocking) and slow calls may use at most, for all cores
+    /// together. The default is 64. They are started when needed, and end when idle.
     ///
-    /// The kernel makes threads too, for what a core asks of its ring and may block: opening, syncing, most writes to
-    /// files. It gets the same bound for each ring. (Its own would be four for each processor, and so many opens of a
-    /// pipe that has no other end, or reads of a server that is gone, hold up all files of the core.)
+    /// The kernel starts threads too, for ring operations that may block: opening, syncing, most writes to files. Their
+    /// number is bounded by the same value for each ring. (The kernel's own bound is four per processor: that many
+    /// opens of a FIFO without another end, or reads from a file server that is gone, would hold up all files of the
+    /// core.)
     ///
     /// # Examples
     ///
@@ -251,9 +253,9 @@ impl Builder {
         self
     }
 
-    /// How many blocking jobs may queue for a thread, of all cores together; 4096 unless said otherwise. When there are
-    /// more, each core's stand in a line of its own, and as room comes free the lines take turns: the fewer queue, the
-    /// less a core that floods the pool delays the others.
+    /// Sets how many blocking jobs may queue for a thread, for all cores together. The default is 4096. Further jobs wait
+    /// in a line of their core's own, and the lines take turns as the queue gets room: the shorter the queue, the less a
+    /// core that floods the pool delays the others.
     ///
     /// # Examples
     ///
@@ -278,8 +280,8 @@ impl Builder {
         self
     }
 
-    /// Does without a feature that the kernel may have, to test what happens where it is missing. Other drivers than
-    /// the ring have none of them to lose.
+    /// Hides a feature that the kernel may have, to test what happens where it is missing. It has no effect on drivers
+    /// other than the ring.
     ///
     /// # Examples
     ///
@@ -296,14 +298,14 @@ impl Builder {
         self
     }
 
-    /// This driver, whatever the environment says: for tests of one driver.
+    /// Sets the driver, whatever the environment says: for tests of one driver.
     #[must_use]
     pub(crate) fn insist_on(mut self, choice: Choice) -> Builder {
         self.insists = true;
         self.driver(choice)
     }
 
-    /// Ignores the environment: what the program says, holds.
+    /// Ignores the environment: the program's settings hold.
     ///
     /// # Examples
     ///
@@ -322,14 +324,14 @@ impl Builder {
     }
 
     /// Builds the runtime on this thread, where it stays; each further core gets a thread of its own, `gimmal-core-1`
-    /// and so on. The driver is chosen once: what this thread's core gets, the others must get too.
+    /// and so on. The driver is chosen once, by this thread's core; the other cores must get the same.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a size of 0, for too many cores, and for environment variables
-    /// that make no sense. When there is no ring to be had and the fallback was not allowed, or memory, descriptors or
-    /// threads ran out: what was tried, what the kernel said, what it likely means, what helps; nothing is left running
-    /// then. [`AlreadyExists`](io::ErrorKind::AlreadyExists) when this thread has a runtime already.
+    /// that make no sense. If no ring is available and the fallback is not allowed, or if memory, descriptors or
+    /// threads ran out, the error says what was tried, what the kernel answered, what that likely means and what helps;
+    /// nothing is left running. [`AlreadyExists`](io::ErrorKind::AlreadyExists) if this thread has a runtime already.
     ///
     /// # Examples
     ///

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use super::{Sleep, sleep_until};
 use crate::core;
 
-/// Ticks every `period`, from now on: the first [tick](Interval::tick) is ready at once.
+/// Ticks every `period`, starting now: the first [tick](Interval::tick) is ready at once.
 ///
-/// The ticks stay on the grid that this call begins, however late each is taken: they do not drift. **Missed ticks are
-/// skipped.** When whoever takes them comes late, one tick is ready at once, and the next is on the first point of the
-/// grid that is still to come, so there is never a burst. To learn how many were skipped, compare the instants that the
+/// The ticks stay on the grid that starts with this call, however late each is taken: they do not drift. **Missed ticks
+/// are skipped.** If a tick is taken late, it is ready at once, and the next one is at the first point of the grid that
+/// is still in the future, so there is never a burst. To find out how many were skipped, compare the instants that the
 /// ticks return.
 ///
 /// # Panics
@@ -37,7 +37,7 @@ pub fn interval(period: Duration) -> Interval {
     Interval { next: sleep_until(core::now()), period }
 }
 
-/// Ticks at a fixed rate: what [`interval`] returns.
+/// Ticks at a fixed rate. Returned by [`interval`].
 #[derive(Debug)]
 pub struct Interval {
     next: Sleep,
@@ -45,7 +45,8 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Waits for the next tick. Returns the instant for which it was set, which is never after [`now`](super::now).
+    /// Waits for the next tick. Returns the instant for which the tick was scheduled, which is never later than
+    /// [`now`](super::now).
     ///
     /// # Cancel safety
     ///
@@ -58,7 +59,7 @@ impl Interval {
         poll_fn(|context| self.poll_tick(context)).await
     }
 
-    /// [`tick`](Self::tick) for those who write futures and streams by hand.
+    /// Like [`tick`](Self::tick), for futures and streams that are written by hand.
     pub fn poll_tick(&mut self, context: &mut Context<'_>) -> Poll<Instant> {
         // An interval whose next tick is beyond the reach of Instant never ticks, and its sleep is never ready.
         let Some(due) = self.next.deadline() else {
@@ -69,7 +70,7 @@ impl Interval {
         Poll::Ready(due)
     }
 
-    /// Begins a new grid: the next tick is one period from now.
+    /// Starts a new grid: the next tick is one period from now.
     ///
     /// # Examples
     ///
@@ -90,7 +91,7 @@ impl Interval {
         }
     }
 
-    /// From one tick to the next.
+    /// The time from one tick to the next.
     #[must_use]
     pub fn period(&self) -> Duration {
         self.period

@@ -14,25 +14,25 @@ use pin_project_lite::pin_project;
 use super::Sleep;
 use crate::core;
 
-/// Gives `future` at most `duration`, and [`Elapsed`] if it is not ready by then.
+/// Waits for `future` for at most `duration`, and returns [`Elapsed`] if it is not ready by then.
 ///
-/// The future is polled before the clock is read: it gets one poll even with [`Duration::ZERO`], a result that is there
-/// always wins over the deadline, and a future that is ready at once costs no timer and no reading of the clock. For
-/// the same reason `duration` counts from the end of the first poll. [`Duration::MAX`] is no limit.
+/// The future is polled before the clock is read: it is polled once even with [`Duration::ZERO`], a result that is
+/// available always wins over the deadline, and a future that is ready at once costs no timer and no reading of the
+/// clock. For the same reason `duration` counts from the end of the first poll. [`Duration::MAX`] means no limit.
 ///
 /// # Errors
 ///
 /// [`Elapsed`], which `?` turns into an [`io::Error`] of kind [`TimedOut`](io::ErrorKind::TimedOut). It cannot say how
-/// far the future came; `deadline` of an op can.
+/// far the future got; [`Submit::deadline`](crate::Submit::deadline) can.
 ///
 /// # Panics
 ///
-/// The first poll that is not ready panics outside a runtime.
+/// If it is polled outside a runtime and `future` is not ready.
 ///
 /// # Cancel safety
 ///
-/// Dropping this drops `future`, and so does [`Elapsed`] where it is awaited by value: what `future` says about being
-/// dropped holds. [`Timeout::into_inner`] gets it back instead.
+/// Dropping this drops `future`, and so does awaiting it by value up to [`Elapsed`]: see what `future` says about being
+/// dropped. [`Timeout::into_inner`] returns the future instead.
 ///
 /// # io_uring
 ///
@@ -55,7 +55,7 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
     Timeout { future: future.into_future(), limit: Limit::For(duration), sleep: Sleep::new(None) }
 }
 
-/// Gives `future` until `deadline`, and [`Elapsed`] if it is not ready by then.
+/// Waits for `future` until `deadline`, and returns [`Elapsed`] if it is not ready by then.
 ///
 /// A deadline in the past still lets `future` be polled once. Otherwise as [`timeout`].
 ///
@@ -78,7 +78,7 @@ pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::Int
 }
 
 pin_project! {
-    /// A future with a deadline: what [`timeout`] and [`timeout_at`] return.
+    /// The future that [`timeout`] and [`timeout_at`] return.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled or awaited"]
     pub struct Timeout<F> {
@@ -100,7 +100,7 @@ enum Limit {
 }
 
 impl<F> Timeout<F> {
-    /// Gives up the deadline, and returns the future as it stands: also after [`Elapsed`], to go on with it.
+    /// Removes the deadline and returns the future as it is, also after [`Elapsed`], to continue with it.
     ///
     /// # Examples
     ///
