@@ -1,4 +1,4 @@
-//! An open directory, and what lies beneath it.
+//! An open directory, and what is beneath it.
 
 use std::io;
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::{File, Metadata, OpenOptions};
 /// No way leads out: not `..`, not an absolute path or link, not the links of /proc, which lead anywhere.
 const CONFINED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
-/// An open directory: all that is opened through it lies beneath it.
+/// An open directory: everything that is opened through it is beneath it.
 ///
-/// The kernel itself walks each path, and refuses one that leads out, by `..`, by an absolute path or by a symbolic
-/// link, at the moment when it is walked. So there is no gap between a check and its use, and the directory stays the
-/// same one when it is renamed.
+/// The kernel itself resolves each path, and refuses one that leads out by `..`, by an absolute path or by a symbolic
+/// link while it resolves it. So there is no gap between a check and its use, and the directory stays the same when it
+/// is renamed.
 ///
 /// # Examples
 ///
@@ -36,11 +36,11 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Opens the directory at `path`, which is not confined.
+    /// Opens the directory at `path`, which may be anywhere.
     ///
     /// # Errors
     ///
-    /// [`NotADirectory`](io::ErrorKind::NotADirectory); all else is open(2)'s.
+    /// [`NotADirectory`](io::ErrorKind::NotADirectory); all others are open(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -73,7 +73,7 @@ impl Dir {
     /// # Errors
     ///
     /// EXDEV ([`CrossesDevices`](io::ErrorKind::CrossesDevices)) for a path that leads out, ELOOP for one through a
-    /// link of /proc; all else is open(2)'s.
+    /// link of /proc; all others are open(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -95,7 +95,7 @@ impl Dir {
         Dir::open_at(self.base(), path.as_ref(), CONFINED).await
     }
 
-    /// Opens the file at `path` beneath this directory, to read.
+    /// Opens the file at `path` beneath this directory, for reading.
     ///
     /// # Errors
     ///
@@ -126,8 +126,9 @@ impl Dir {
 
     /// Opens the file at `path` beneath this directory, as `options` say.
     ///
-    /// Whoever does not know what waits there opens with `O_NONBLOCK | O_NOCTTY` and asks [`File::metadata`] before
-    /// reading: the open of a FIFO may wait for its other end, and a terminal may take over the session.
+    /// If it is not known what kind of file is there, open it with `O_NONBLOCK | O_NOCTTY` and ask [`File::metadata`]
+    /// before reading: opening a FIFO may wait for its other end, and a terminal may become the controlling terminal of
+    /// the session.
     ///
     /// # Errors
     ///
@@ -154,7 +155,8 @@ impl Dir {
         options.open_at(self.base(), path.as_ref(), CONFINED).await
     }
 
-    /// Tells about what lies at `path` beneath this directory, following symbolic links; `.` is the directory itself.
+    /// Returns the metadata of what is at `path` beneath this directory, following symbolic links; `.` is the directory
+    /// itself.
     ///
     /// # Errors
     ///

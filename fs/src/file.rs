@@ -28,8 +28,8 @@ use crate::{Metadata, OpenOptions};
 
 /// An open file. [`std::fs::File`], async.
 ///
-/// It closes when it is dropped: at once if nothing is in flight, else with the last reply. [`close`](File::close) says
-/// how that went.
+/// It is closed when it is dropped: at once if nothing is in flight, otherwise after the last reply.
+/// [`close`](File::close) also reports errors of closing.
 ///
 /// # Examples
 ///
@@ -46,18 +46,19 @@ use crate::{Metadata, OpenOptions};
 ///
 /// # Pipes, terminals, eventfds
 ///
-/// These are files too, and whoever reads one waits for somebody else, perhaps for good. So a lent read or write waits
-/// until it is ready, and holds neither memory nor a thread meanwhile: as many of them may wait as there are pipes, and
-/// plain files go on beside them. Then it takes what is there, or puts in what there is room for, straight from and to
-/// the lent memory. If somebody else was faster, it waits on. 0 is the end: nobody writes any more. A pipe that nobody
-/// reads answers EPIPE ([`BrokenPipe`](io::ErrorKind::BrokenPipe)).
+/// These are files too, and reading from one waits for another process or task, perhaps for ever. So a lent read or
+/// write waits until the descriptor is ready, and holds neither memory nor a thread meanwhile: any number of them may
+/// wait, and regular files are not held up by them. Then it reads what is there, or writes as much as there is room
+/// for, straight to or from the lent memory. If another reader or writer was faster, it continues to wait. 0 is the
+/// end: there is no writer any more. Writing to a pipe without a reader fails with EPIPE
+/// ([`BrokenPipe`](io::ErrorKind::BrokenPipe)).
 ///
-/// Terminals and FIFOs cannot tell whether a transfer would wait (no `RWF_NOWAIT`), only that they are ready. A read
-/// gets at most 64 KiB from them, a write puts in at most 4096 bytes, both by way of memory of their own; and where
-/// somebody else is faster, that memory and a thread of the kernel's are kept until it is their turn.
+/// Terminals and FIFOs do not support `RWF_NOWAIT`: they can only be polled for readiness. A read gets at most 64 KiB
+/// from them, and a write writes at most 4096 bytes, both through a buffer of the runtime's; if another reader or
+/// writer is faster, that buffer and a kernel thread are in use until the transfer can be done.
 ///
-/// What was `O_NONBLOCK` when its handle was made answers [`WouldBlock`](io::ErrorKind::WouldBlock) instead of waiting,
-/// as in std, to given buffers too.
+/// If the descriptor was `O_NONBLOCK` when its handle was made, reads and writes fail with
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) instead of waiting, as in std, also with given buffers.
 ///
 /// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
@@ -80,7 +81,7 @@ pub struct File {
 }
 
 impl File {
-    /// Opens the file at `path` to read.
+    /// Opens the file at `path` for reading.
     ///
     /// # Errors
     ///
@@ -106,7 +107,7 @@ impl File {
         OpenOptions::new().read(true).open(path).await
     }
 
-    /// Opens the file at `path` to write. It is created if there is none, and cut to nothing if there is one.
+    /// Opens the file at `path` for writing. The file is created if it does not exist, and truncated if it does.
     ///
     /// # Errors
     ///
@@ -135,7 +136,7 @@ impl File {
         OpenOptions::new().write(true).create(true).truncate(true).open(path).await
     }
 
-    /// Creates the file at `path` to read and write, and fails if there is one.
+    /// Creates the file at `path` for reading and writing, and fails if it exists.
     ///
     /// # Errors
     ///
@@ -163,7 +164,7 @@ impl File {
         OpenOptions::new().read(true).write(true).create_new(true).open(path).await
     }
 
-    /// How to open a file otherwise: [`OpenOptions::new`].
+    /// Options to open a file in other ways: [`OpenOptions::new`].
     ///
     /// # Examples
     ///
@@ -182,19 +183,20 @@ impl File {
         File { fd: SharedFd::new(fd), description: Description::new(flags) }
     }
 
-    /// Makes durable what was written, and the file's metadata. `fsync(2)`.
+    /// Makes written data and the file's metadata durable. `fsync(2)`.
     ///
-    /// It covers the writes that had returned before, and those whose futures had been dropped: it waits for these.
+    /// It covers writes that returned before this call, and writes whose futures were dropped: it waits for these.
     ///
     /// # Errors
     ///
-    /// fsync(2)'s, and why a dropped write or sync failed. Then what was written may be lost, also if the next sync
-    /// succeeds.
+    /// Those of fsync(2), and the error of a dropped write or sync. After an error written data may be lost, also if
+    /// the next sync succeeds.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future asks the kernel to stop; what was written is durable, or not yet. If it failed all the same,
-    /// the next write, sync or [`close`](File::close) is told, since the kernel tells of a lost write only once.
+    /// Dropping the future asks the kernel to stop; the data may or may not be durable. If the sync fails after the
+    /// drop, the next write, sync or [`close`](File::close) returns the error, since the kernel reports a lost write
+    /// only once.
     ///
     /// # io_uring
     ///
@@ -215,7 +217,7 @@ impl File {
         self.sync(false).await
     }
 
-    /// Makes durable what was written, and of the metadata what reading it back needs. `fdatasync(2)`.
+    /// Makes written data durable, and only as much metadata as is needed to read it back. `fdatasync(2)`.
     ///
     /// # Errors
     ///
@@ -256,18 +258,18 @@ impl File {
         }
     }
 
-    /// Makes the file `size` bytes long: cuts it, or adds zeros. `ftruncate(2)`. The cursor stays where it is.
+    /// Makes the file `size` bytes long: truncates it, or appends zeros. `ftruncate(2)`. The cursor stays where it is.
     ///
-    /// It comes after the writes whose futures were dropped before.
+    /// It is done after writes whose futures were dropped before.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a file that is not open to write, or a size above `i64::MAX`;
-    /// all else is ftruncate(2)'s, or why a dropped write failed.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a file that is not open for writing, or a size above
+    /// `i64::MAX`; all others are ftruncate(2)'s, or the error of a dropped write.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not stop it, once it has begun. Later writes and syncs wait for it.
+    /// Dropping the future does not stop the operation once it has begun. Later writes and syncs wait for it.
     ///
     /// # io_uring
     ///
@@ -297,7 +299,7 @@ impl File {
         }
     }
 
-    /// Says who may do what with the file. `fchmod(2)`.
+    /// Sets the permissions of the file. `fchmod(2)`.
     ///
     /// # Errors
     ///
@@ -305,7 +307,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not stop it, once it has begun, and nothing waits for it then.
+    /// Dropping the future does not stop the operation once it has begun, and nothing waits for it.
     ///
     /// # io_uring
     ///
@@ -328,19 +330,19 @@ impl File {
         on_pool("fchmod", move || file.set_permissions(permissions)).await
     }
 
-    /// Tells about the file: what the inode has in memory, read at once. `statx(2)`.
+    /// Returns the file's metadata: what the inode has in memory, read at once. `statx(2)`.
     ///
     /// # Errors
     ///
-    /// EIO and ESTALE of network file systems, where alone it can take a while.
+    /// EIO and ESTALE of network file systems, the only ones on which this can take a while.
     ///
     /// # Cancel safety
     ///
-    /// It does not wait.
+    /// The future never waits.
     ///
     /// # io_uring
     ///
-    /// No op: the system call costs a fifth of one.
+    /// No op: the system call costs a fifth of what an op does.
     ///
     /// # Examples
     ///
@@ -358,7 +360,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// EMFILE when descriptors run out; [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    /// EMFILE if there are no descriptors left; [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
     ///
     /// # Examples
     ///
@@ -375,16 +377,16 @@ impl File {
         Ok(File { fd: SharedFd::new(fd), description: self.description.clone() })
     }
 
-    /// Closes the file, and says what the file system said. `close(2)`. What is in flight comes first.
+    /// Closes the file, and returns the error of closing. `close(2)`. Operations in flight are finished first.
     ///
     /// # Errors
     ///
-    /// EIO, ENOSPC and EDQUOT of network file systems, and why a dropped write failed. The file is closed whatever is
-    /// answered. Without a ring, only the latter.
+    /// EIO, ENOSPC and EDQUOT of network file systems, and the error of a dropped write. The file is closed in any
+    /// case. Without a ring, only the error of a dropped write is returned.
     ///
     /// # Cancel safety
     ///
-    /// The file is closed all the same, when what is in flight has ended.
+    /// The file is closed all the same, when the operations in flight have ended.
     ///
     /// # io_uring
     ///

@@ -1,4 +1,4 @@
-//! What the file system tells about a file.
+//! Metadata of files.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -11,8 +11,8 @@ use rustix::fs::{FileType as Kind, makedev};
 
 use crate::Permissions;
 
-/// What the file system tells about a file. [`std::fs::Metadata`]; the Unix numbers are std's too:
-/// `use std::os::unix::fs::MetadataExt`.
+/// The metadata of a file. Like [`std::fs::Metadata`]; for the Unix fields `use std::os::unix::fs::MetadataExt`, as
+/// with std's.
 ///
 /// # Examples
 ///
@@ -73,7 +73,7 @@ impl Metadata {
         self.file_type().is_file()
     }
 
-    /// Whether it is a symbolic link, which only [`symlink_metadata`] can tell.
+    /// Whether it is a symbolic link, which is only possible with [`symlink_metadata`].
     ///
     /// # Examples
     ///
@@ -88,9 +88,9 @@ impl Metadata {
         self.file_type().is_symlink()
     }
 
-    /// How many bytes it holds.
+    /// Its length in bytes.
     ///
-    /// 0 for what does not tell: devices, pipes, most of /proc.
+    /// 0 for files that report no length: devices, pipes, most of /proc.
     ///
     /// # Examples
     ///
@@ -106,7 +106,7 @@ impl Metadata {
         self.0.size
     }
 
-    /// Who may do what with it.
+    /// Its permissions.
     ///
     /// # Examples
     ///
@@ -127,7 +127,7 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) for a time that [`SystemTime`] cannot tell.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) for a time that [`SystemTime`] cannot represent.
     ///
     /// # Examples
     ///
@@ -141,7 +141,7 @@ impl Metadata {
         system_time(self.0.modified)
     }
 
-    /// When it was last read, as far as the mount keeps count.
+    /// When it was last read, as far as the mount options record that.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where the file system does not keep it; else as
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the file system does not record it; otherwise as
     /// [`modified`](Metadata::modified).
     ///
     /// # Examples
@@ -274,7 +274,8 @@ impl MetadataExt for Metadata {
     }
 }
 
-/// What kind of file it is. [`std::fs::FileType`]; the Unix kinds are std's too: `use std::os::unix::fs::FileTypeExt`.
+/// The type of a file. Like [`std::fs::FileType`]; for the Unix types `use std::os::unix::fs::FileTypeExt`, as with
+/// std's.
 ///
 /// # Examples
 ///
@@ -370,12 +371,12 @@ impl FileTypeExt for FileType {
     }
 }
 
-/// Tells about the file at `path`, following symbolic links. `statx(2)`.
+/// Returns the metadata of the file at `path`, following symbolic links. `statx(2)`.
 ///
 /// # Errors
 ///
 /// [`NotFound`](io::ErrorKind::NotFound), [`PermissionDenied`](io::ErrorKind::PermissionDenied) for a directory on the
-/// way; [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL in `path`; all else is statx(2)'s.
+/// path; [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL in `path`; all others are statx(2)'s.
 ///
 /// # Cancel safety
 ///
@@ -396,7 +397,8 @@ pub async fn metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     submit(Stat::path(Base::Current, c_path(path.as_ref())?, true)).await.map(Metadata::new)
 }
 
-/// Tells about the file at `path` itself, also if that is a symbolic link. `statx(2)` with `AT_SYMLINK_NOFOLLOW`.
+/// Returns the metadata of the file at `path` itself, even if that is a symbolic link. `statx(2)` with
+/// `AT_SYMLINK_NOFOLLOW`.
 ///
 /// # Errors
 ///
@@ -421,11 +423,11 @@ pub async fn symlink_metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     submit(Stat::path(Base::Current, c_path(path.as_ref())?, false)).await.map(Metadata::new)
 }
 
-/// Whether there is a file at `path`, following symbolic links. `statx(2)`.
+/// Returns whether there is a file at `path`, following symbolic links. `statx(2)`.
 ///
 /// # Errors
 ///
-/// As [`metadata`], except that a file that is not there is no error.
+/// As [`metadata`], except that a missing file is no error.
 ///
 /// # Cancel safety
 ///

@@ -1,7 +1,8 @@
-//! Names in the file system: make, move, remove, link. std's own functions, on the blocking pool.
+//! Names in the file system: creating, renaming, removing, linking. These are std's functions, run on the blocking
+//! pool.
 //!
-//! A ring has ops for some of them, which always run on a kernel worker and cost as much. A simulated kernel has none
-//! of them yet: there each answers [`Unsupported`](std::io::ErrorKind::Unsupported).
+//! io_uring has ops for some of them, which always run on a kernel worker and cost as much. The simulated kernel does
+//! not support them yet: there they fail with [`Unsupported`](std::io::ErrorKind::Unsupported).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::Permissions;
 use crate::pool::on_pool;
 
-/// Makes a symbolic link at `link` that names `original`. `symlink(2)`; [`std::os::unix::fs::symlink`].
+/// Creates a symbolic link at `link` that points to `original`. `symlink(2)`; [`std::os::unix::fs::symlink`].
 ///
 /// # Errors
 ///
@@ -17,11 +18,11 @@ use crate::pool::on_pool;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves the work to its thread, which does it all the same.
+/// Dropping the future does not stop the work: its thread does it all the same.
 ///
 /// # io_uring
 ///
-/// No op: the blocking pool, on each driver.
+/// No op: it runs on the blocking pool with every driver.
 ///
 /// # Examples
 ///
@@ -57,11 +58,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -75,7 +76,7 @@ on_the_pool! {
     /// ```
     remove_file<P>(path: P) -> ();
 
-    /// Gives the file at `from` the name `to`, in the place of what has that name. `rename(2)`.
+    /// Renames the file at `from` to `to`, and replaces a file of that name. `rename(2)`.
     ///
     /// # Errors
     ///
@@ -83,11 +84,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -103,7 +104,8 @@ on_the_pool! {
     /// ```
     rename<P, Q>(from: P, to: Q) -> ();
 
-    /// Copies contents and permissions of the file at `from` to `to`, which is cut first. Returns how many bytes.
+    /// Copies the contents and permissions of the file at `from` to `to`, which is truncated first. Returns how many
+    /// bytes were copied.
     ///
     /// # Errors
     ///
@@ -111,11 +113,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -128,7 +130,7 @@ on_the_pool! {
     /// ```
     copy<P, Q>(from: P, to: Q) -> u64;
 
-    /// Makes a second name, `link`, for the file at `original`. `link(2)`.
+    /// Creates a second name, `link`, for the file at `original`. `link(2)`.
     ///
     /// # Errors
     ///
@@ -136,11 +138,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -157,7 +159,7 @@ on_the_pool! {
     /// ```
     hard_link<P, Q>(original: P, link: Q) -> ();
 
-    /// The file that the symbolic link at `path` names. `readlink(2)`.
+    /// Returns the target of the symbolic link at `path`. `readlink(2)`.
     ///
     /// # Errors
     ///
@@ -165,11 +167,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -183,7 +185,7 @@ on_the_pool! {
     /// ```
     read_link<P>(path: P) -> PathBuf;
 
-    /// The absolute path of what lies at `path`, without symbolic links and `..`. `realpath(3)`.
+    /// Returns the absolute path of `path`, without symbolic links and `..`. `realpath(3)`.
     ///
     /// # Errors
     ///
@@ -191,11 +193,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -206,7 +208,7 @@ on_the_pool! {
     /// ```
     canonicalize<P>(path: P) -> PathBuf;
 
-    /// Makes a directory at `path`. `mkdir(2)`.
+    /// Creates a directory at `path`. `mkdir(2)`.
     ///
     /// # Errors
     ///
@@ -214,11 +216,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -232,7 +234,7 @@ on_the_pool! {
     /// ```
     create_dir<P>(path: P) -> ();
 
-    /// Makes a directory at `path`, and those on the way that are not there.
+    /// Creates a directory at `path`, and its missing parents.
     ///
     /// # Errors
     ///
@@ -240,11 +242,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -266,11 +268,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -284,7 +286,7 @@ on_the_pool! {
     /// ```
     remove_dir<P>(path: P) -> ();
 
-    /// Removes the directory at `path` with all that lies in it; symbolic links are removed, not followed.
+    /// Removes the directory at `path` with everything in it; symbolic links are removed, not followed.
     ///
     /// # Errors
     ///
@@ -292,11 +294,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///
@@ -310,7 +312,7 @@ on_the_pool! {
     /// ```
     remove_dir_all<P>(path: P) -> ();
 
-    /// Says who may do what with the file at `path`. `chmod(2)`.
+    /// Sets the permissions of the file at `path`. `chmod(2)`.
     ///
     /// # Errors
     ///
@@ -318,11 +320,11 @@ on_the_pool! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the work to its thread, which does it all the same.
+    /// Dropping the future does not stop the work: its thread does it all the same.
     ///
     /// # io_uring
     ///
-    /// No op: the blocking pool, on each driver.
+    /// No op: it runs on the blocking pool with every driver.
     ///
     /// # Examples
     ///

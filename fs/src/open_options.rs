@@ -1,4 +1,4 @@
-//! How a file is opened: std's choices, and what the kernel is told.
+//! How a file is opened: std's options, and what the kernel is asked.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -47,7 +47,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Nothing is chosen: a file cannot be opened so.
+    /// No option is set: a file cannot be opened with that.
     ///
     /// # Examples
     ///
@@ -71,7 +71,7 @@ impl OpenOptions {
         }
     }
 
-    /// To read.
+    /// Opens for reading.
     ///
     /// # Examples
     ///
@@ -87,7 +87,7 @@ impl OpenOptions {
         self
     }
 
-    /// To write. What the file holds is overwritten from its start, not cut off.
+    /// Opens for writing. Existing contents are overwritten from the start, not truncated.
     ///
     /// # Examples
     ///
@@ -105,8 +105,8 @@ impl OpenOptions {
         self
     }
 
-    /// To write at the end, wherever that is by then. Other writers cannot get between finding the end and writing
-    /// there.
+    /// Opens for appending: each write goes to the end of the file at that moment. No other writer can get between
+    /// finding the end and writing there.
     ///
     /// # Examples
     ///
@@ -126,7 +126,7 @@ impl OpenOptions {
         self
     }
 
-    /// Cuts the file to nothing. Needs `write`.
+    /// Truncates the file to length 0. Needs `write`.
     ///
     /// # Examples
     ///
@@ -144,7 +144,7 @@ impl OpenOptions {
         self
     }
 
-    /// Creates the file if there is none. Needs `write` or `append`.
+    /// Creates the file if it does not exist. Needs `write` or `append`.
     ///
     /// # Examples
     ///
@@ -164,8 +164,7 @@ impl OpenOptions {
         self
     }
 
-    /// Creates the file, and fails if there is one; `create` and `truncate` then do not count. Needs `write` or
-    /// `append`.
+    /// Creates the file, and fails if it exists; `create` and `truncate` are then ignored. Needs `write` or `append`.
     ///
     /// # Examples
     ///
@@ -186,29 +185,29 @@ impl OpenOptions {
         self
     }
 
-    /// Opens `path` so. `openat2(2)`, close-on-exec.
+    /// Opens `path` with these options. `openat2(2)`, close-on-exec.
     ///
-    /// A FIFO that is opened to write waits for somebody who reads, as in std, and keeps a thread of the [blocking
-    /// pool](runtime::Builder::blocking_threads) meanwhile, or one of the kernel's if it may create or cut. One that is
-    /// opened to read may be open before anybody writes, where a ring serves; then the first read waits for who does.
+    /// Opening a FIFO for writing waits for a reader, as in std, and uses a thread of the [blocking
+    /// pool](runtime::Builder::blocking_threads) meanwhile, or a kernel thread if the options may create or truncate.
+    /// On a ring, opening a FIFO for reading may return before there is a writer; then the first read waits for one.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for choices that contradict each other, as std says them, and for
-    /// a NUL in `path`. [`NotFound`](io::ErrorKind::NotFound), [`AlreadyExists`](io::ErrorKind::AlreadyExists),
-    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) and all else: open(2)'s.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for options that contradict each other, as in std, and for a NUL
+    /// in `path`. [`NotFound`](io::ErrorKind::NotFound), [`AlreadyExists`](io::ErrorKind::AlreadyExists),
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) and all others: open(2)'s.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future asks the kernel to stop and returns at once. The file may still be created or cut; what was
-    /// opened is closed. An open to write that waits for a FIFO's reader on the blocking pool goes on there: the reader
-    /// may find that somebody came to write, and left.
+    /// Dropping the future asks the kernel to stop and returns at once. The file may still be created or truncated;
+    /// what was opened is closed. An open for writing that waits for a FIFO's reader on the blocking pool continues
+    /// there: the reader may find that a writer came, and left.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool. A ring tries first without waiting, where
-    /// the names on the way are in memory, and takes a FIFO without its other end for open, or for an error (ENXIO);
-    /// that is then opened again on the pool.
+    /// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool. A ring first tries without waiting, if the
+    /// path is cached, and so opens a FIFO without its other end, or fails with ENXIO; in the latter case it is opened
+    /// again on the pool.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! What a directory holds, read on the blocking pool: a ring has no op for it.
+//! The entries of a directory, read on the blocking pool: io_uring has no op for that.
 
 use std::collections::VecDeque;
 use std::ffi::{CString, OsStr, OsString};
@@ -23,7 +23,8 @@ const BATCH_MAX: usize = 256;
 
 /// Lists the directory at `path`. `getdents64(2)`.
 ///
-/// `.` and `..` are left out. The order is the file system's. What is created or removed meanwhile may be told or not.
+/// `.` and `..` are left out. The order is the file system's. Entries that are created or removed meanwhile may be
+/// listed or not.
 ///
 /// # Errors
 ///
@@ -33,7 +34,7 @@ const BATCH_MAX: usize = 256;
 ///
 /// # Cancel safety
 ///
-/// What was opened is closed. Dropping the future of [`next`](ReadDir::next) loses no entry.
+/// A directory that was opened is closed. Dropping the future of [`next`](ReadDir::next) loses no entry.
 ///
 /// # io_uring
 ///
@@ -108,15 +109,15 @@ impl ReadDir {
         Ok(ReadDir { dir, stage: Stage::Idle(listing), read: VecDeque::new() })
     }
 
-    /// The next entry. [`Iterator::next`] of [`std::fs::ReadDir`].
+    /// Returns the next entry, as [`Iterator::next`] of [`std::fs::ReadDir`] does.
     ///
     /// # Errors
     ///
-    /// getdents64(2)'s; the directory ends with its first error.
+    /// Those of getdents64(2); there are no entries after the first error.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: the next call gets what this one waited for.
+    /// Nothing is lost: the next call returns the entry that this one waited for.
     ///
     /// # io_uring
     ///
@@ -186,7 +187,7 @@ fn read_batch(mut listing: Listing) -> (Vec<io::Result<Raw>>, Option<Listing>) {
     (batch, Some(listing))
 }
 
-/// An entry of a directory, which stays open as long as an entry lives. [`std::fs::DirEntry`].
+/// An entry of a directory, which stays open as long as there is an entry of it. [`std::fs::DirEntry`].
 ///
 /// # Examples
 ///
@@ -208,7 +209,7 @@ pub struct DirEntry {
 }
 
 impl DirEntry {
-    /// The path that the directory was opened by, and the name.
+    /// The path with which the directory was opened, joined with the name.
     ///
     /// # Examples
     ///
@@ -258,11 +259,11 @@ impl DirEntry {
         self.raw.inode
     }
 
-    /// Tells about the file itself, also if it is a symbolic link. `statx(2)`.
+    /// Returns the metadata of the file itself, even if it is a symbolic link. `statx(2)`.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](io::ErrorKind::NotFound) when it has gone meanwhile.
+    /// [`NotFound`](io::ErrorKind::NotFound) if it has been removed meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -287,11 +288,11 @@ impl DirEntry {
         submit(Stat::path(base, self.raw.name.clone(), false)).await.map(Metadata::new)
     }
 
-    /// What kind of file it is. Most file systems have told that with the name already.
+    /// The type of the file. Most file systems return it together with the name.
     ///
     /// # Errors
     ///
-    /// As [`metadata`](DirEntry::metadata), where they have not.
+    /// As [`metadata`](DirEntry::metadata), where they do not.
     ///
     /// # Cancel safety
     ///

@@ -1,7 +1,7 @@
-//! Whole files at once: read, write.
+//! Reading and writing whole files.
 //!
-//! Each of them is made of ops, so that a simulated kernel serves them too. One job on the blocking pool would be a
-//! little cheaper for a single small file, and twice as dear for many at once, which the ring takes together.
+//! They are built from ops, so that the simulated kernel supports them, too. One job on the blocking pool would be a
+//! little cheaper for a single small file, but twice as expensive for many at once, which a ring takes in one batch.
 
 use std::io;
 use std::path::Path;
@@ -16,12 +16,12 @@ use crate::File;
 ///
 /// # Cancel safety
 ///
-/// What was opened is closed, what was read is dropped.
+/// A file that was opened is closed, and what was read is dropped.
 ///
 /// # io_uring
 ///
-/// `IORING_OP_OPENAT2` (5.6); what is in memory is then read by preadv2(2) with `RWF_NOWAIT`, the rest by
-/// `IORING_OP_READ` (5.6).
+/// `IORING_OP_OPENAT2` (5.6); then preadv2(2) with `RWF_NOWAIT` for what is in memory, and `IORING_OP_READ` (5.6) for
+/// the rest.
 ///
 /// # Examples
 ///
@@ -35,11 +35,11 @@ pub async fn read<P: AsRef<Path>>(path: P) -> io::Result<Vec<u8>> {
     File::open(path).await?.read_whole().await
 }
 
-/// Reads the whole file at `path`, which holds UTF-8.
+/// Reads the whole file at `path`, which must be UTF-8.
 ///
 /// # Errors
 ///
-/// As [`read`]; [`InvalidData`](io::ErrorKind::InvalidData) when it is not UTF-8.
+/// As [`read`]; [`InvalidData`](io::ErrorKind::InvalidData) if it is not UTF-8.
 ///
 /// # Cancel safety
 ///
@@ -65,18 +65,18 @@ pub(crate) fn not_utf8() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8")
 }
 
-/// Makes `contents` the whole contents of the file at `path`, which is created if there is none.
+/// Replaces the contents of the file at `path` with `contents`. The file is created if it does not exist.
 ///
 /// # Errors
 ///
-/// As [`File::create`], and write(2)'s. The file may then hold a part of `contents`.
+/// As [`File::create`], and write(2)'s. After an error the file may hold a part of `contents`.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves the file as far as it was written: created, cut, or with a part of `contents`. What was
-/// on its way then, the cut or a write of at most 256 KiB, still happens, and may come after all that the program does
-/// with the same path meanwhile: no handle is left that could wait for it. Who may have to begin again writes to a
-/// [`File`], whose next write waits, or to another name, which [`rename`](crate::rename) then puts in place.
+/// Dropping the future may leave the file created, truncated, or with a part of `contents`. What was in flight then, the
+/// truncation or a write of at most 256 KiB, still happens, and may happen after whatever the program does with the same
+/// path in the meantime, because no handle is left that could wait for it. A program that may have to start again should
+/// write through a [`File`], whose next write waits, or to another name that it then [renames](crate::rename).
 ///
 /// # io_uring
 ///

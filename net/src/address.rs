@@ -1,4 +1,4 @@
-//! Names and what stands for an address: std's `ToSocketAddrs`, without blocking the core.
+//! Addresses and names that are looked up: std's `ToSocketAddrs`, without blocking the core.
 
 use std::future::Future;
 use std::io;
@@ -18,27 +18,27 @@ use std::{iter, option, slice, vec};
 /// # Ok(()) }
 /// ```
 pub trait ToSocketAddrs {
-    /// The addresses, in the order in which they are to be tried.
+    /// The addresses, in the order in which they are tried.
     type Iter: Iterator<Item = SocketAddr>;
 
     /// Finds the addresses.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for text that is no address, and what getaddrinfo(3) says of
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for text that is no address, and the errors of getaddrinfo(3) for
     /// names.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost. A look-up that has begun goes on, on its thread, and nobody hears of it.
+    /// Nothing is lost. A look-up that has begun continues on its thread, and its result is dropped.
     ///
     /// # io_uring
     ///
-    /// No op. An address is read where it stands; a name is looked up by getaddrinfo(3) on the blocking pool.
+    /// No op. Text that is an address is parsed; a name is looked up by getaddrinfo(3) on the blocking pool.
     ///
     /// # Examples
     ///
-    /// As of the trait.
+    /// See the trait.
     fn to_socket_addrs(&self) -> impl Future<Output = io::Result<Self::Iter>>;
 }
 

@@ -1,4 +1,4 @@
-//! From std's files and descriptors, and back.
+//! Conversions from and to std's files and descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use super::File;
 
 impl File {
-    /// Takes over a file of std's. What others do with the same open file, by other descriptors, moves the same cursor.
+    /// Takes over a file of std's. Other descriptors of the same open file share its cursor.
     ///
     /// A descriptor that was `O_NONBLOCK` keeps that: see [`File`].
     ///
@@ -27,14 +27,14 @@ impl File {
         File::from(OwnedFd::from(file))
     }
 
-    /// Gives the file to std, when nothing is in flight any more.
+    /// Turns it into a file of std's, when nothing is in flight any more.
     ///
     /// # Errors
     ///
-    /// Why a dropped write failed. [`Unsupported`](io::ErrorKind::Unsupported) for a file of a simulated kernel.
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when a dropped read took something from a pipe, where nothing can
-    /// be put back: a [`read`](File::read) gets it; and when a future was leaked while it was in flight. The file is
-    /// closed then.
+    /// The error of a dropped write. [`Unsupported`](io::ErrorKind::Unsupported) for a file of a simulated kernel.
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if a dropped read took bytes from a pipe, to which nothing can be
+    /// given back (a [`read`](File::read) would get them), and if a future was leaked while it was in flight. The file
+    /// is then closed.
     ///
     /// # Cancel safety
     ///

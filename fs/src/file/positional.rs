@@ -16,12 +16,12 @@ use super::turns::Turn;
 impl File {
     /// Reads into `buf`, starting `offset` bytes into the file. The cursor stays where it is.
     ///
-    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB where the read had to wait,
-    /// and only the part that is in memory where it had not. 0 is the end of the file, or an empty `buf`.
+    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB if the read had to wait, and
+    /// only the part that is in memory if it had not. 0 is the end of the file, or an empty `buf`.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. Everything else is pread(2)'s.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. All others are pread(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -29,8 +29,8 @@ impl File {
     ///
     /// # io_uring
     ///
-    /// None for what is in memory: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else `IORING_OP_READ` (5.6) into
-    /// a buffer of the runtime's; direct I/O always.
+    /// None if the data is in memory: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Otherwise, and always for
+    /// direct I/O, `IORING_OP_READ` (5.6) into a buffer of the runtime's.
     ///
     /// # Examples
     ///
@@ -63,7 +63,7 @@ impl File {
     /// # Errors
     ///
     /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty
-    /// buffer or an offset above `i64::MAX`. Everything else is pread(2)'s.
+    /// buffer or an offset above `i64::MAX`. All others are pread(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -93,8 +93,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; `buf` then holds what there was. Else
-    /// as [`read_at`](File::read_at).
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file ends first; `buf` then holds what there was.
+    /// Otherwise as [`read_at`](File::read_at).
     ///
     /// # Cancel safety
     ///
@@ -133,8 +133,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before;
-    /// else as [`read_at_owned`](File::read_at_owned), except that an empty buffer is full.
+    /// The buffer comes back in the error. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file ends first;
+    /// otherwise as [`read_at_owned`](File::read_at_owned), except that an empty buffer is no error.
     ///
     /// # Cancel safety
     ///
@@ -159,19 +159,19 @@ impl File {
 
     /// Writes from `buf`, starting `offset` bytes into the file. The cursor stays where it is.
     ///
-    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full. A file that was
-    /// opened to append is written at its end, whatever `offset` is, as pwrite(2) says.
+    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full. If the file was
+    /// opened for appending, the data is written at its end, whatever `offset` is, as pwrite(2) describes.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. Why a dropped write failed; then
-    /// nothing is written. Everything else is pwrite(2)'s.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above `i64::MAX`. The error of a dropped write;
+    /// nothing is written then. All others are pwrite(2)'s.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future returns at once. What was on its way is written whole: it is not stopped. Later writes,
-    /// [`sync_all`](File::sync_all) and [`close`](File::close) wait for it, so it overwrites none of them; its error is
-    /// told to the first of them. Writes that are in flight together have no order, as with threads.
+    /// Dropping the future returns at once. A write in flight is not stopped: it is completed. Later writes,
+    /// [`sync_all`](File::sync_all) and [`close`](File::close) wait for it, so it never overwrites a later write; the
+    /// first of them returns its error. Writes that are in flight together have no order, as with threads.
     ///
     /// # io_uring
     ///
@@ -201,7 +201,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. Else as [`write_at`](File::write_at).
+    /// The buffer comes back in the error. Otherwise as [`write_at`](File::write_at).
     ///
     /// # Cancel safety
     ///
@@ -234,7 +234,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`write_at`](File::write_at) for the piece of at most 256 KiB that is on its way; what comes after it is not
+    /// As [`write_at`](File::write_at) for the piece of at most 256 KiB that is in flight; what follows it is not
     /// written.
     ///
     /// # io_uring
@@ -271,11 +271,11 @@ impl File {
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. Else as [`write_all_at`](File::write_all_at).
+    /// The buffer comes back in the error. Otherwise as [`write_all_at`](File::write_all_at).
     ///
     /// # Cancel safety
     ///
-    /// As [`write_at_owned`](File::write_at_owned). What is on its way is all of `buf`, or 2 GiB of it.
+    /// As [`write_at_owned`](File::write_at_owned). The part in flight is all of `buf`, or 2 GiB of it.
     ///
     /// # io_uring
     ///

@@ -8,18 +8,18 @@ use super::File;
 use super::turns::Turn;
 
 impl File {
-    /// Moves the cursor. `lseek(2)`, which does not wait, once nothing else moves the cursor.
+    /// Moves the cursor, when no other call is moving it. `lseek(2)`, which does not wait.
     ///
-    /// Returns where it is then, in bytes from the start. Beyond the end is allowed; a write there leaves a hole.
+    /// Returns the new position, in bytes from the start. It may be beyond the end; a write there leaves a hole.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a place before the start;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a position before the start;
     /// [`NotSeekable`](io::ErrorKind::NotSeekable) for a pipe or a terminal.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before it is ready moves nothing.
+    /// If the future is dropped before it is ready, the cursor has not moved.
     ///
     /// # io_uring
     ///
@@ -69,7 +69,7 @@ impl File {
         self.seek(SeekFrom::Start(0)).await.map(drop)
     }
 
-    /// Where the cursor is, in bytes from the start.
+    /// Returns the position of the cursor, in bytes from the start.
     ///
     /// # Errors
     ///

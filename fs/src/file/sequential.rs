@@ -15,12 +15,13 @@ use crate::whole::not_utf8;
 impl File {
     /// Reads into `buf` at the cursor, which moves.
     ///
-    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB where the read had to wait,
-    /// and only the part that is in memory where it had not. 0 is the end of the file, or an empty `buf`. A pipe and
-    /// its kin are waited for as [`File`] says.
+    /// Returns how many bytes were read. Fewer than `buf` holds is normal: at most 256 KiB if the read had to wait, and
+    /// only the part that is in memory if it had not. 0 is the end of the file, or an empty `buf`. How pipes and the
+    /// like are waited for is described at [`File`].
     ///
-    /// Reads and writes at the cursor of one open file, by whichever handle, run one at a time in the order of their
-    /// first polls. One that is begun and neither awaited nor dropped keeps the others waiting.
+    /// Reads and writes at the cursor of one open file, through any of its handles, run one at a time, in the order in
+    /// which they were first polled. One that was polled, and is then neither awaited nor dropped, keeps the others
+    /// waiting.
     ///
     /// # Errors
     ///
@@ -28,14 +29,14 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost by dropping the future, and `buf` is not touched afterwards. If the read comes through all the
-    /// same, the cursor is set back before anybody else's turn; what it took from a pipe goes to the next read.
+    /// Nothing is lost by dropping the future, and `buf` is not touched afterwards. If the read completes all the same,
+    /// the cursor is set back before the next call's turn; what it took from a pipe goes to the next read.
     ///
     /// # io_uring
     ///
-    /// None for what is in memory, or in a pipe: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Else
-    /// `IORING_OP_READ` (5.6) into a buffer of the runtime's; direct I/O always. A pipe with nothing in it is waited
-    /// for by `IORING_OP_POLL_ADD` (5.1).
+    /// None if the data is in memory, or in a pipe: preadv2(2) with `RWF_NOWAIT`, straight into `buf`. Otherwise, and
+    /// always for direct I/O, `IORING_OP_READ` (5.6) into a buffer of the runtime's. An empty pipe is waited for with
+    /// `IORING_OP_POLL_ADD` (5.1).
     ///
     /// # Examples
     ///
@@ -77,12 +78,12 @@ impl File {
     /// Reads into `buf` at the cursor, which moves.
     ///
     /// Returns how many bytes were read, and the buffer. Fewer than `buf` holds is normal; 0 is the end of the file.
-    /// About turns see [`read`](File::read).
+    /// For turns see [`read`](File::read).
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer;
-    /// everything else is read(2)'s.
+    /// The buffer comes back in the error. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer; all
+    /// others are read(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -90,7 +91,7 @@ impl File {
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_READ` (5.6); the fallback reads on the blocking pool, a pipe or a terminal when it is ready.
+    /// `IORING_OP_READ` (5.6); the fallback reads on the blocking pool, or from a pipe or a terminal when it is ready.
     ///
     /// # Examples
     ///
@@ -119,12 +120,12 @@ impl File {
     ///
     /// # Errors
     ///
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the file ends before; `buf` then holds what there was. Else
-    /// as [`read`](File::read).
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file ends first; `buf` then holds what there was.
+    /// Otherwise as [`read`](File::read).
     ///
     /// # Cancel safety
     ///
-    /// What was read so far is in `buf`, and the cursor behind it; how much that is, is not told.
+    /// What was read so far is in `buf`, and the cursor is after it; how much that is, is not reported.
     ///
     /// # io_uring
     ///
@@ -156,11 +157,11 @@ impl File {
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. Else as [`read_exact`](File::read_exact).
+    /// The buffer comes back in the error. Otherwise as [`read_exact`](File::read_exact).
     ///
     /// # Cancel safety
     ///
-    /// The buffer is gone with what was read so far, and the cursor is behind that.
+    /// The buffer is lost with what was read so far, and the cursor is after that.
     ///
     /// # io_uring
     ///
@@ -179,16 +180,16 @@ impl File {
         self.fill_given(buf, Position::Cursor).await
     }
 
-    /// Appends to `buf` all from the cursor to the end of the file. Returns how many bytes that were.
+    /// Appends everything from the cursor to the end of the file to `buf`. Returns how many bytes that was.
     ///
     /// # Errors
     ///
-    /// As [`read`](File::read); [`OutOfMemory`](io::ErrorKind::OutOfMemory) when `buf` cannot grow. What was read
-    /// before is in `buf`.
+    /// As [`read`](File::read); [`OutOfMemory`](io::ErrorKind::OutOfMemory) if `buf` cannot grow. What was read before
+    /// that is in `buf`.
     ///
     /// # Cancel safety
     ///
-    /// What was read so far is in `buf`, and the cursor behind it: calling again goes on there.
+    /// What was read so far is in `buf`, and the cursor is after it: calling again continues there.
     ///
     /// # io_uring
     ///
@@ -220,16 +221,17 @@ impl File {
         }
     }
 
-    /// Appends to `buf` all from the cursor to the end of the file, which is UTF-8. Returns how many bytes that were.
+    /// Appends everything from the cursor to the end of the file, which must be UTF-8, to `buf`. Returns how many bytes
+    /// that was.
     ///
     /// # Errors
     ///
-    /// As [`read_to_end`](File::read_to_end); [`InvalidData`](io::ErrorKind::InvalidData) when it is not UTF-8. Then
-    /// `buf` is as it was.
+    /// As [`read_to_end`](File::read_to_end); [`InvalidData`](io::ErrorKind::InvalidData) if it is not UTF-8. `buf` is
+    /// then unchanged.
     ///
     /// # Cancel safety
     ///
-    /// `buf` is as it was. What was read is lost: the cursor is behind it.
+    /// `buf` is unchanged. What was read is lost: the cursor is after it.
     ///
     /// # io_uring
     ///
@@ -254,25 +256,25 @@ impl File {
         Ok(text.len())
     }
 
-    /// Writes from `buf` at the cursor, which moves; at the end, if the file was opened to append.
+    /// Writes from `buf` at the cursor, which moves; at the end, if the file was opened for appending.
     ///
-    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full; into a pipe, as
-    /// many as there is room for, where std's would wait for the rest. Up to 4096 bytes go into a pipe whole. About
-    /// turns see [`read`](File::read).
+    /// Returns how many bytes were written: at most 256 KiB, and fewer when a disk or a quota is full; to a pipe, as
+    /// many as there is room for, where std's would wait for the rest. Up to 4096 bytes are written to a pipe as a
+    /// whole. For turns see [`read`](File::read).
     ///
     /// # Errors
     ///
-    /// Why a dropped write failed; then nothing is written. Everything else is write(2)'s.
+    /// The error of a dropped write; nothing is written then. All others are write(2)'s.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future returns at once. What was on its way is written whole, in its turn: it is not stopped. Its
-    /// error is told to the next write, [`sync_all`](File::sync_all) or [`close`](File::close). A write that still
+    /// Dropping the future returns at once. A write in flight is not stopped: it is completed, in its turn, and its
+    /// error is returned by the next write, [`sync_all`](File::sync_all) or [`close`](File::close). A write that still
     /// waits for room in a pipe has written nothing.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_WRITE` (5.6), from a copy in a buffer of the runtime's; the fallback writes on the blocking pool. To
+    /// `IORING_OP_WRITE` (5.6), from a copy in a buffer of the runtime's; the fallback writes on the blocking pool. For
     /// a pipe, pwritev2(2) with `RWF_NOWAIT`, and `IORING_OP_POLL_ADD` (5.1) while it is full.
     ///
     /// # Examples
@@ -291,14 +293,14 @@ impl File {
         self.write_waiting(buf, Position::Cursor, Some(turn)).await
     }
 
-    /// Writes from `buf` at the cursor, which moves; at the end, if the file was opened to append.
+    /// Writes from `buf` at the cursor, which moves; at the end, if the file was opened for appending.
     ///
     /// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full,
     /// and beyond 2 GiB.
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. Else as [`write`](File::write).
+    /// The buffer comes back in the error. Otherwise as [`write`](File::write).
     ///
     /// # Cancel safety
     ///
@@ -306,7 +308,7 @@ impl File {
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_WRITE` (5.6); the fallback writes on the blocking pool, to a pipe or a terminal when it is ready.
+    /// `IORING_OP_WRITE` (5.6); the fallback writes on the blocking pool, or to a pipe or a terminal when it is ready.
     ///
     /// # Examples
     ///
@@ -334,8 +336,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// As [`write`](File::write) for the piece of at most 256 KiB that is on its way; what comes after it is not
-    /// written.
+    /// As [`write`](File::write) for the piece of at most 256 KiB that is in flight; what follows it is not written.
     ///
     /// # io_uring
     ///
@@ -367,11 +368,11 @@ impl File {
     ///
     /// # Errors
     ///
-    /// The buffer comes back in the error. Else as [`write_all`](File::write_all).
+    /// The buffer comes back in the error. Otherwise as [`write_all`](File::write_all).
     ///
     /// # Cancel safety
     ///
-    /// As [`write_owned`](File::write_owned). What is on its way is all of `buf`, or 2 GiB of it.
+    /// As [`write_owned`](File::write_owned). The part in flight is all of `buf`, or 2 GiB of it.
     ///
     /// # io_uring
     ///

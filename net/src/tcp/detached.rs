@@ -1,8 +1,8 @@
-//! Connections and listeners on their way from one core to another.
+//! Connections and listeners that are moved from one core to another.
 //!
-//! A handle lives on one core. To move, it is [detached](TcpStream::detach): what is in flight for it ends, and what
-//! nobody has taken yet (bytes, a connection, an error, its timeouts) goes along. What travels is `Send`, and has no
-//! core until it is attached.
+//! A handle belongs to one core. To move it, [detach](TcpStream::detach) it: its ops in flight end, and what has not
+//! been taken yet (bytes, a connection, an error) and its timeouts move with it. The detached value is `Send`, and
+//! belongs to no core until it is attached.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use runtime::op::address::SocketAddress;
 use super::listener::TcpListener;
 use super::stream::{Remains, TcpStream};
 
-/// A [`TcpStream`] without a core: what [`TcpStream::detach`] returns. Dropping it closes the connection.
+/// A [`TcpStream`] that belongs to no core. Returned by [`TcpStream::detach`]. Dropping it closes the connection.
 #[must_use = "dropping it closes the connection"]
 pub struct DetachedTcpStream {
     pub(super) fd: Fd,
@@ -29,7 +29,7 @@ pub struct DetachedTcpStream {
 }
 
 impl DetachedTcpStream {
-    /// Makes it a stream of the core that runs here. Reads go on where those of the other core ended.
+    /// Turns it into a stream of the current core. Reads continue where those of the other core ended.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl DetachedTcpStream {
     ///
     /// # Examples
     ///
-    /// As of [`TcpStream::detach`].
+    /// See [`TcpStream::detach`].
     pub fn attach(self) -> io::Result<TcpStream> {
         TcpStream::attached(self)
     }
@@ -49,7 +49,7 @@ impl fmt::Debug for DetachedTcpStream {
     }
 }
 
-/// A [`TcpListener`] without a core: what [`TcpListener::detach`] returns. Dropping it closes the socket.
+/// A [`TcpListener`] that belongs to no core. Returned by [`TcpListener::detach`]. Dropping it closes the socket.
 #[must_use = "dropping it closes the listener"]
 pub struct DetachedTcpListener {
     pub(super) fd: Fd,
@@ -58,11 +58,11 @@ pub struct DetachedTcpListener {
 }
 
 impl DetachedTcpListener {
-    /// Makes it a listener of the core that runs here.
+    /// Turns it into a listener of the current core.
     ///
     /// # Examples
     ///
-    /// As of [`TcpListener::detach`].
+    /// See [`TcpListener::detach`].
     pub fn attach(self) -> TcpListener {
         TcpListener::attached(self)
     }

@@ -24,8 +24,8 @@ const BACKLOG: i32 = 128;
 
 /// A socket that listens for TCP connections: [`std::net::TcpListener`], async.
 ///
-/// Dropping it closes the socket as soon as the kernel has given up the accept that may be in flight, in the core's
-/// next turn; a connection that comes in between is closed. [`close`](TcpListener::close) waits for that.
+/// Dropping it closes the socket as soon as the accept that may be in flight has been cancelled, in the core's next
+/// turn; a connection that arrives in between is closed. [`close`](TcpListener::close) waits for that.
 ///
 /// # Examples
 ///
@@ -50,19 +50,19 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens on an address; of several, on the first that works. [`std::net::TcpListener::bind`].
+    /// Listens on an address; if there are several, on the first that works. [`std::net::TcpListener::bind`].
     ///
-    /// Port 0 lets the system choose; [`local_addr`](TcpListener::local_addr) tells. The address may be one whose old
-    /// connections are still fading (`SO_REUSEADDR`); 128 connections may wait to be accepted.
+    /// With port 0 the system chooses a port: see [`local_addr`](TcpListener::local_addr). The address may be one whose
+    /// old connections are still in TIME_WAIT (`SO_REUSEADDR`). Up to 128 connections may wait to be accepted.
     ///
     /// # Errors
     ///
-    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is no address at all; else the
-    /// last address's error, such as [`AddrInUse`](io::ErrorKind::AddrInUse).
+    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if there is no address at all;
+    /// otherwise the error of the last address, such as [`AddrInUse`](io::ErrorKind::AddrInUse).
     ///
     /// # Cancel safety
     ///
-    /// A dropped `bind` has bound nothing. Only the look-up of a name takes time.
+    /// A dropped `bind` has bound nothing. Only looking up a name waits.
     ///
     /// # io_uring
     ///
@@ -99,13 +99,13 @@ impl TcpListener {
         listener
     }
 
-    /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones, as
-    /// [`into_std`](TcpListener::into_std) gives it back. Who accepts here would wait for either.
+    /// Takes over a listener of std's, blocking or not. It is made blocking, and so are its clones, and
+    /// [`into_std`](TcpListener::into_std) gives it back like that. (Accepting here would wait on either kind.)
     ///
-    /// Where the fallback serves, let nobody but cores accept from the same socket (no other process that inherited it
-    /// or was passed it, no thread by std's clone): when such a one takes the connection that the core was told of,
-    /// accept4(2) blocks the core, and others that accept, until the next one comes. A ring waits in the kernel.
-    /// `SO_REUSEPORT` gives each process a socket of its own.
+    /// With the fallback driver, only cores may accept from this socket: no other process that inherited it or was sent
+    /// it, and no thread through a clone of std's. If one of these takes the connection that the core was notified of,
+    /// accept4(2) blocks the core, and others that accept, until the next connection arrives. (A ring waits in the
+    /// kernel.) `SO_REUSEPORT` gives each process a socket of its own.
     ///
     /// # Errors
     ///
@@ -126,21 +126,22 @@ impl TcpListener {
 
     /// Waits for a connection. [`std::net::TcpListener::accept`].
     ///
-    /// Returns the connection and who connected. Several may wait; they are served in the order in which they began.
+    /// Returns the connection and the peer's address. Several calls may wait; they are served in the order in which
+    /// they began.
     ///
     /// # Errors
     ///
-    /// accept(2)'s. One of them can concern a single connection that is gone again, so a server goes on. When
-    /// descriptors or memory have run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) the next `accept` begins with a pause of 50
-    /// ms, so that a loop does not take the whole core.
+    /// Those of accept(2). An error may concern only one connection that is gone again, so a server should carry on.
+    /// When descriptors or memory have run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) the next `accept` begins with a pause
+    /// of 50 ms, so that a loop does not use up the core.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: a connection that comes for a dropped `accept` is the next one's.
+    /// Nothing is lost: a connection that arrives for a dropped `accept` goes to the next one.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_ACCEPT` (5.5), one in flight a listener; the fallback waits with epoll.
+    /// `IORING_OP_ACCEPT` (5.5), one in flight per listener; the fallback waits with epoll.
     ///
     /// # Examples
     ///
@@ -159,7 +160,7 @@ impl TcpListener {
         Ok((TcpStream::accepted(fd, self.linger), peer.ip()?))
     }
 
-    /// The connections, one after the other. [`std::net::TcpListener::incoming`].
+    /// The connections, one after another. [`std::net::TcpListener::incoming`].
     ///
     /// # Examples
     ///
@@ -196,8 +197,8 @@ impl TcpListener {
         call::name(&self.fd, End::Local)?.ip()
     }
 
-    /// Another handle of the same listener. [`std::net::TcpListener::try_clone`], except that both are one descriptor:
-    /// what was accepted and not taken is for whoever accepts next.
+    /// Another handle of the same listener. Like [`std::net::TcpListener::try_clone`], except that both share one
+    /// descriptor: a connection that was accepted and not taken goes to the next `accept` of either.
     ///
     /// # Errors
     ///
@@ -205,7 +206,7 @@ impl TcpListener {
     ///
     /// # Examples
     ///
-    /// Two tasks that accept by turns:
+    /// Two tasks that take turns accepting:
     ///
     /// ```
     /// # #[runtime::main] async fn main() -> std::io::Result<()> {
@@ -221,7 +222,7 @@ impl TcpListener {
         Ok(TcpListener { fd: self.fd.clone(), accepting: self.accepting.clone(), linger: self.linger })
     }
 
-    /// Over how many routers may go what its connections send, unless they say otherwise; 1 to 255.
+    /// Sets the default time to live of what its connections send: over how many routers a packet may go, 1 to 255.
     /// [`std::net::TcpListener::set_ttl`].
     ///
     /// # Errors
@@ -242,7 +243,7 @@ impl TcpListener {
         Ok(sockopt::set_ip_ttl(call::os(&self.fd, "set_ttl")?, ttl)?)
     }
 
-    /// What [`set_ttl`](TcpListener::set_ttl) set. [`std::net::TcpListener::ttl`].
+    /// The value of [`set_ttl`](TcpListener::set_ttl). [`std::net::TcpListener::ttl`].
     ///
     /// # Errors
     ///
@@ -250,12 +251,12 @@ impl TcpListener {
     ///
     /// # Examples
     ///
-    /// As of [`set_ttl`](TcpListener::set_ttl).
+    /// See [`set_ttl`](TcpListener::set_ttl).
     pub fn ttl(&self) -> io::Result<u32> {
         Ok(sockopt::ip_ttl(call::os(&self.fd, "ttl")?)?)
     }
 
-    /// The socket's pending error, which is cleared by that. [`std::net::TcpListener::take_error`].
+    /// Returns the socket's pending error, and clears it. [`std::net::TcpListener::take_error`].
     ///
     /// # Errors
     ///
@@ -273,18 +274,18 @@ impl TcpListener {
         Ok(sockopt::socket_error(call::os(&self.fd, "take_error")?)?.err().map(io::Error::from))
     }
 
-    /// Stops listening, and waits until it is so: the address is free when this returns.
+    /// Stops listening, and waits until that is done: the address is free when this returns.
     ///
-    /// A connection that nobody has accepted is closed. A [clone](TcpListener::try_clone) of the handle keeps the
-    /// socket.
+    /// Connections that have not been accepted are closed. A [clone](TcpListener::try_clone) of the handle keeps the
+    /// socket open.
     ///
     /// # Errors
     ///
-    /// None so far.
+    /// Currently none.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the listener as dropping that does.
+    /// Dropping the future drops the listener, which closes it.
     ///
     /// # io_uring
     ///
@@ -306,16 +307,17 @@ impl TcpListener {
         Ok(())
     }
 
-    /// Turns it into std's, blocking. Beside it comes the connection that was accepted and not taken, if there is one.
+    /// Turns it into a listener of std's, blocking. Also returns the connection that was accepted and not taken, if
+    /// there is one.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle lives on,
-    /// since then the descriptor is duplicated.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle still exists,
+    /// since the descriptor is then duplicated.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the listener as dropping that does.
+    /// Dropping the future drops the listener, which closes it.
     ///
     /// # io_uring
     ///
@@ -335,18 +337,18 @@ impl TcpListener {
         Ok((into_owned(fd)?.into(), unread))
     }
 
-    /// Takes it off this core, to be [attached](DetachedTcpListener::attach) on another.
+    /// Detaches it from this core, to be [attached](DetachedTcpListener::attach) on another.
     ///
-    /// A connection that was accepted and not taken goes along, and is the next `accept`'s there.
+    /// A connection that was accepted and not taken moves with it, and goes to the next `accept` there.
     ///
     /// # Errors
     ///
-    /// When a [clone](TcpListener::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated then,
-    /// and [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
+    /// Only if a [clone](TcpListener::try_clone) of the handle still exists: EMFILE, since the descriptor is then
+    /// duplicated, and [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the listener as dropping that does.
+    /// Dropping the future drops the listener, which closes it.
     ///
     /// # io_uring
     ///
@@ -417,7 +419,7 @@ impl fmt::Debug for TcpListener {
     }
 }
 
-/// The connections of a listener: what [`TcpListener::incoming`] returns.
+/// The connections of a listener. Returned by [`TcpListener::incoming`].
 #[derive(Debug)]
 #[must_use = "it accepts only while it is asked for the next"]
 pub struct Incoming<'a> {
@@ -425,11 +427,11 @@ pub struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// Waits for the next connection. Never `None`.
+    /// Waits for the next connection. Never returns `None`.
     ///
     /// # Errors
     ///
-    /// As [`TcpListener::accept`], after which it goes on.
+    /// As [`TcpListener::accept`]; the next call continues after an error.
     ///
     /// # Cancel safety
     ///
@@ -441,7 +443,7 @@ impl Incoming<'_> {
     ///
     /// # Examples
     ///
-    /// As of [`TcpListener::incoming`].
+    /// See [`TcpListener::incoming`].
     pub async fn next(&mut self) -> Option<io::Result<TcpStream>> {
         Some(self.listener.accept().await.map(|(stream, _peer)| stream))
     }

@@ -1,4 +1,4 @@
-//! A TCP connection, and how one is made. What it does is in the files below.
+//! A TCP connection, and how one is made. Its methods are in the files below.
 
 mod ends;
 mod options;
@@ -30,10 +30,11 @@ use crate::outbound::Sender;
 /// A TCP connection: [`std::net::TcpStream`], async.
 ///
 /// Reading and writing take `&self`, so one task can read while another writes, through an [`Rc`] or a
-/// [clone](TcpStream::try_clone). Dropping it closes the connection as soon as nothing is in flight: at once, or in the
-/// core's next turn, or when the piece of a dropped [`write_owned`](TcpStream::write_owned) is out. A peer that takes
-/// nothing of that piece for 60 seconds, or for the socket's own `TCP_USER_TIMEOUT`, loses the connection, and at once
-/// if the handle [lingers](TcpStream::set_linger) for no time: nobody keeps a descriptor of ours by not reading.
+/// [clone](TcpStream::try_clone). Dropping it closes the connection as soon as nothing is in flight: at once, in the
+/// core's next turn, or when the piece of a dropped [`write_owned`](TcpStream::write_owned) has been sent. If the peer
+/// takes nothing of that piece for 60 seconds, or for the socket's own `TCP_USER_TIMEOUT`, the connection is broken off;
+/// with a [linger time](TcpStream::set_linger) of zero that happens at once. So a peer that stops reading cannot keep a
+/// descriptor open for ever.
 ///
 /// # Examples
 ///
@@ -59,20 +60,20 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    /// Connects to an address; of several, to the first that answers. [`std::net::TcpStream::connect`].
+    /// Connects to an address; if there are several, to the first that answers. [`std::net::TcpStream::connect`].
     ///
     /// # Errors
     ///
-    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if that is no address at all; else the
-    /// last address's error, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
+    /// Those of [`ToSocketAddrs`]; [`InvalidInput`](io::ErrorKind::InvalidInput) if there is no address at all;
+    /// otherwise the error of the last address, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
     ///
     /// # Cancel safety
     ///
-    /// A dropped `connect` closes its socket. The peer may see a connection that ends at once.
+    /// A dropped `connect` closes its socket. The peer may see a connection that is closed at once.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_CONNECT` (5.5), one address after the other; the fallback waits with epoll.
+    /// `IORING_OP_CONNECT` (5.5), one address after another; the fallback waits with epoll.
     ///
     /// # Examples
     ///
@@ -155,9 +156,9 @@ impl TcpStream {
         self.outbound.get_or_init(|| Sender::new(self.fd.clone()))
     }
 
-    /// Takes over a stream of std's, blocking or not. It is made blocking, and so are its clones, as
-    /// [`into_std`](TcpStream::into_std) gives it back; reads and writes here would wait on either. Timeouts that std
-    /// has set are taken over, too.
+    /// Takes over a stream of std's, blocking or not. It is made blocking, and so are its clones, and
+    /// [`into_std`](TcpStream::into_std) gives it back like that. (Reads and writes here would wait on either kind.)
+    /// Timeouts that were set on it are taken over, too.
     ///
     /// # Errors
     ///
@@ -190,8 +191,8 @@ impl TcpStream {
         Ok(stream)
     }
 
-    /// Another handle of the same connection. [`std::net::TcpStream::try_clone`], except that both are one descriptor:
-    /// what was received and not taken is for whoever reads next.
+    /// Another handle of the same connection. Like [`std::net::TcpStream::try_clone`], except that both share one
+    /// descriptor: bytes that were received and not taken go to the next read of either.
     ///
     /// # Errors
     ///
@@ -223,8 +224,8 @@ impl TcpStream {
 
     /// Shuts down reading, writing or both. [`std::net::TcpStream::shutdown`].
     ///
-    /// What waits in that direction ends: reads with 0 bytes, writes with an error. A piece of a dropped
-    /// [`write_owned`](TcpStream::write_owned) is waited for, as it comes before the end; its error is returned here.
+    /// Calls that wait in that direction end: reads with 0 bytes, writes with an error. The piece of a dropped
+    /// [`write_owned`](TcpStream::write_owned) is sent first, and its error is returned here.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! How a connection's handle ends: closed, turned into std's, or taken to another core. What is in flight for it ends
-//! first, and what nobody has heard of yet is handed on.
+//! How the handle of a connection ends: it is closed, turned into std's, or moved to another core. Its ops in flight
+//! end first, and errors that have not been reported yet are handed on.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -16,23 +16,23 @@ use crate::outbound::Sender;
 use crate::tcp::detached::{DetachedTcpStream, into_fd, into_owned};
 
 impl TcpStream {
-    /// Closes the connection, and waits until it is so: until the piece of a dropped write is out, and for as long as
-    /// [`set_linger`](TcpStream::set_linger) says.
+    /// Closes the connection, and waits until that is done: until the piece of a dropped write has been sent, and for
+    /// as long as [`set_linger`](TcpStream::set_linger) says.
     ///
-    /// A [clone](TcpStream::try_clone) of the handle keeps the connection.
+    /// A [clone](TcpStream::try_clone) of the handle keeps the connection open.
     ///
     /// # Errors
     ///
-    /// That of a dropped write, of which nobody has heard yet. The connection is closed all the same.
+    /// The error of a dropped write that has not been reported yet. The connection is closed all the same.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the connection as dropping the handle does.
+    /// Dropping the future drops the handle, which closes the connection.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight, then close(2), which only a lingering socket blocks: that
-    /// runs on the blocking pool.
+    /// `IORING_OP_ASYNC_CANCEL` (5.5) of what is in flight, then close(2). Only a lingering socket makes that block; it
+    /// is closed on the blocking pool.
     ///
     /// # Examples
     ///
@@ -60,17 +60,17 @@ impl TcpStream {
         write_error.map_or(Ok(()), Err)
     }
 
-    /// Turns it into std's, blocking, with the handle's timeouts. Beside it comes what only the handle had: see
-    /// [`Remains`].
+    /// Turns it into a stream of std's, blocking, with the handle's timeouts. Also returns what only the handle had:
+    /// see [`Remains`].
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle lives on,
-    /// since then the descriptor is duplicated.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel; EMFILE if a clone of the handle still exists,
+    /// since the descriptor is then duplicated.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the connection as dropping the handle does.
+    /// Dropping the future drops the handle, which closes the connection.
     ///
     /// # io_uring
     ///
@@ -78,7 +78,7 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// All that the peer has sent, in its order:
+    /// Everything that the peer has sent, in order:
     ///
     /// ```
     /// # #[runtime::main] async fn main() -> std::io::Result<()> {
@@ -108,19 +108,20 @@ impl TcpStream {
         Ok((stream, remains))
     }
 
-    /// Takes it off this core, to be [attached](DetachedTcpStream::attach) on another.
+    /// Detaches it from this core, to be [attached](DetachedTcpStream::attach) on another.
     ///
-    /// What is in flight ends first; bytes that were received and that no read has taken go along, and so do the
-    /// timeouts, and the errors of dropped reads and writes of which nobody has heard yet.
+    /// Ops in flight end first. Bytes that were received and not read move with it, and so do the timeouts, and the
+    /// errors of dropped reads and writes that have not been reported yet.
     ///
     /// # Errors
     ///
-    /// Only when a [clone](TcpStream::try_clone) of the handle lives on: EMFILE, since the descriptor is duplicated
-    /// then, and [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel. The clone has what this one had.
+    /// Only if a [clone](TcpStream::try_clone) of the handle still exists: EMFILE, since the descriptor is then
+    /// duplicated, and [`Unsupported`](io::ErrorKind::Unsupported) on a simulated kernel. The clone keeps what this
+    /// handle had.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the connection as dropping the handle does.
+    /// Dropping the future drops the handle, which closes the connection.
     ///
     /// # io_uring
     ///
@@ -198,22 +199,22 @@ impl TcpStream {
     }
 }
 
-/// What only the handle of a connection had when it [became std's](TcpStream::into_std): what dropped reads had
-/// received, and what became of dropped calls. Mostly it is empty.
+/// What only the handle of a connection knew when it [became std's](TcpStream::into_std): bytes that dropped reads
+/// received, and errors of dropped calls. Usually it is empty.
 ///
-/// It [reads](Read) as the connection would have gone on: the bytes, then the error, once, then 0 bytes.
+/// [Reading](Read) from it continues as the connection would have: the bytes, then the error, once, then 0 bytes.
 ///
 /// # Examples
 ///
-/// As of [`TcpStream::into_std`].
+/// See [`TcpStream::into_std`].
 #[derive(Default)]
 pub struct Remains {
-    /// Received, and taken by no read.
+    /// Bytes that were received and not read.
     pub unread: Vec<u8>,
-    /// The error of a dropped read, which comes behind those bytes. The system tells it once only: after it, the socket
-    /// itself looks as if its peer had ended well.
+    /// The error of a dropped read, which follows those bytes. The system reports it only once: afterwards the socket
+    /// looks as if the peer had closed the connection normally.
     pub read_error: Option<io::Error>,
-    /// The error of a dropped [`write_owned`](TcpStream::write_owned): not all of its piece went out.
+    /// The error of a dropped [`write_owned`](TcpStream::write_owned): not all of its piece was sent.
     pub write_error: Option<io::Error>,
 }
 

@@ -1,5 +1,5 @@
-//! The options of a connection, and what its socket says of itself. All of them are plain system calls, which never
-//! block, and which need no runtime.
+//! The options of a connection, and the state of its socket. All of them are plain system calls that never block and
+//! need no runtime.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use rustix::net::sockopt;
 use super::TcpStream;
 
 impl TcpStream {
-    /// Our end's address. [`std::net::TcpStream::local_addr`].
+    /// The address of this end. [`std::net::TcpStream::local_addr`].
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ impl TcpStream {
         call::name(&self.fd, End::Local)?.ip()
     }
 
-    /// Their end's address. [`std::net::TcpStream::peer_addr`].
+    /// The address of the peer. [`std::net::TcpStream::peer_addr`].
     ///
     /// # Errors
     ///
@@ -52,9 +52,9 @@ impl TcpStream {
         call::name(&self.fd, End::Peer)?.ip()
     }
 
-    /// Sends small pieces at once, instead of waiting for more. [`std::net::TcpStream::set_nodelay`].
+    /// Sends small pieces at once, instead of waiting for more to send. [`std::net::TcpStream::set_nodelay`].
     ///
-    /// A new connection waits: `TCP_NODELAY` is off.
+    /// `TCP_NODELAY`. It is off for a new connection.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl TcpStream {
         call::set_option(&self.fd, SocketOption::NoDelay(nodelay))
     }
 
-    /// What [`set_nodelay`](TcpStream::set_nodelay) set. [`std::net::TcpStream::nodelay`].
+    /// The value of [`set_nodelay`](TcpStream::set_nodelay). [`std::net::TcpStream::nodelay`].
     ///
     /// # Errors
     ///
@@ -83,12 +83,12 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// As of [`set_nodelay`](TcpStream::set_nodelay).
+    /// See [`set_nodelay`](TcpStream::set_nodelay).
     pub fn nodelay(&self) -> io::Result<bool> {
         Ok(sockopt::tcp_nodelay(call::os(&self.fd, "nodelay")?)?)
     }
 
-    /// Over how many routers what is sent may go, 1 to 255. [`std::net::TcpStream::set_ttl`].
+    /// Sets the time to live: over how many routers a packet may go, 1 to 255. [`std::net::TcpStream::set_ttl`].
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl TcpStream {
         Ok(sockopt::set_ip_ttl(call::os(&self.fd, "set_ttl")?, ttl)?)
     }
 
-    /// What [`set_ttl`](TcpStream::set_ttl) set. [`std::net::TcpStream::ttl`].
+    /// The value of [`set_ttl`](TcpStream::set_ttl). [`std::net::TcpStream::ttl`].
     ///
     /// # Errors
     ///
@@ -118,15 +118,15 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// As of [`set_ttl`](TcpStream::set_ttl).
+    /// See [`set_ttl`](TcpStream::set_ttl).
     pub fn ttl(&self) -> io::Result<u32> {
         Ok(sockopt::ip_ttl(call::os(&self.fd, "ttl")?)?)
     }
 
-    /// How long [`close`](TcpStream::close) waits until the peer has everything; `Some(ZERO)` breaks the connection
-    /// off. `SO_LINGER`, in whole seconds.
+    /// Sets how long [`close`](TcpStream::close) waits until the peer has received everything; `Some(ZERO)` resets the
+    /// connection. `SO_LINGER`, in whole seconds.
     ///
-    /// A handle that is dropped makes nobody wait: the system goes on sending in the background.
+    /// Dropping a handle does not wait: the system continues to send in the background.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// A peer that reads hears of a broken connection, and not of an end:
+    /// A peer that reads gets an error instead of the end of the stream:
     ///
     /// ```
     /// # #[runtime::main] async fn main() -> std::io::Result<()> {
@@ -156,7 +156,7 @@ impl TcpStream {
         Ok(())
     }
 
-    /// What [`set_linger`](TcpStream::set_linger) set.
+    /// The value of [`set_linger`](TcpStream::set_linger).
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// As of [`set_linger`](TcpStream::set_linger).
+    /// See [`set_linger`](TcpStream::set_linger).
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         Ok(sockopt::socket_linger(call::os(&self.fd, "linger")?)?)
     }
@@ -174,7 +174,7 @@ impl TcpStream {
         self.outbound().lingers.set(linger.is_some_and(|linger| !linger.is_zero()));
     }
 
-    /// The socket's pending error, which is cleared by that. [`std::net::TcpStream::take_error`].
+    /// Returns the socket's pending error, and clears it. [`std::net::TcpStream::take_error`].
     ///
     /// # Errors
     ///

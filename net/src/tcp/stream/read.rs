@@ -10,14 +10,14 @@ use crate::inbound::{Filling, Receiving, unexpected_end};
 use crate::limit::within;
 
 impl TcpStream {
-    /// Reads into `buf` what is there, and waits if nothing is. [`std::io::Read::read`].
+    /// Reads available bytes into `buf`, and waits if there are none. [`std::io::Read::read`].
     ///
     /// Returns how many bytes were read. Fewer than `buf` holds is normal; 0 is the end, or an empty `buf`.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_read_timeout) is over. Everything else
-    /// is recv(2)'s.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_read_timeout) is over. All others are
+    /// recv(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -25,8 +25,8 @@ impl TcpStream {
     ///
     /// # io_uring
     ///
-    /// recv(2) straight into `buf`. The first read that must wait asks for `IORING_OP_POLL_ADD`, multishot (5.13),
-    /// which serves all later ones.
+    /// recv(2) straight into `buf`. The first read that must wait starts an `IORING_OP_POLL_ADD`, multishot (5.13),
+    /// which serves all later reads.
     ///
     /// # Examples
     ///
@@ -52,7 +52,7 @@ impl TcpStream {
         within(deadline, turn.receive(buf)).await?
     }
 
-    /// As [`read`](TcpStream::read), and leaves what it shows to be read. [`std::net::TcpStream::peek`].
+    /// As [`read`](TcpStream::read), but the bytes stay to be read again. [`std::net::TcpStream::peek`].
     ///
     /// # Errors
     ///
@@ -94,12 +94,12 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the stream ends before; else as [`read`](TcpStream::read).
-    /// After any of them nothing was read: what came is still there for the next read.
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the stream ends first; otherwise as
+    /// [`read`](TcpStream::read). After an error nothing was read: what arrived is still there for the next read.
     ///
     /// # Cancel safety
     ///
-    /// A dropped `read_exact` has read nothing: what came is still there for the next read.
+    /// A dropped `read_exact` has read nothing: what arrived is still there for the next read.
     ///
     /// # io_uring
     ///
@@ -136,17 +136,17 @@ impl TcpStream {
     /// # Errors
     ///
     /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty
-    /// buffer, whose 0 would look like the end. Else as [`read`](TcpStream::read).
+    /// buffer, whose 0 would look like the end. Otherwise as [`read`](TcpStream::read).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future asks the kernel to stop and returns at once. Bytes that come all the same are the next
-    /// read's; it waits until that is known. The buffer is gone.
+    /// Dropping the future asks the kernel to stop and returns at once. Bytes that arrive all the same go to the next
+    /// read, which waits until it is known whether there are any. The buffer is lost.
     ///
     /// # io_uring
     ///
-    /// `IORING_OP_RECV` (5.6), with `IORING_RECVSEND_POLL_FIRST` when the last receive has emptied the socket. The
-    /// fallback waits with epoll, once for all reads of the connection; and a connection that has been
+    /// `IORING_OP_RECV` (5.6), with `IORING_RECVSEND_POLL_FIRST` if the last receive emptied the socket. The fallback
+    /// waits with epoll, registered once for all reads of the connection. A connection that has been
     /// [alone](runtime::call::cheaper) on its core for a while reads as [`read`](TcpStream::read) does.
     ///
     /// # Examples
@@ -192,11 +192,11 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// As [`read_owned`](TcpStream::read_owned): all that came is the next read's.
+    /// As [`read_owned`](TcpStream::read_owned): everything that arrived goes to the next read.
     ///
     /// # io_uring
     ///
-    /// As [`read_owned`](TcpStream::read_owned), as often as it takes.
+    /// As [`read_owned`](TcpStream::read_owned), repeated until the buffer is full.
     ///
     /// # Examples
     ///
@@ -234,11 +234,11 @@ impl TcpStream {
         Ok(((), receiving.buf))
     }
 
-    /// How long a read may wait; `None` is for ever. [`std::net::TcpStream::set_read_timeout`].
+    /// Sets how long a read may wait; `None` means without limit. [`std::net::TcpStream::set_read_timeout`].
     ///
-    /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has read nothing.
-    /// Clones of the handle share it. The core's timers keep it; the socket's own `SO_RCVTIMEO` stays as it is until
-    /// the handle [becomes std's](TcpStream::into_std).
+    /// After that time it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as in std on Linux, and has read
+    /// nothing. Clones of the handle share the timeout. It uses the core's timers; the socket's own `SO_RCVTIMEO` is
+    /// not changed until the handle [becomes std's](TcpStream::into_std).
     ///
     /// # Errors
     ///
@@ -262,7 +262,7 @@ impl TcpStream {
         self.inbound().limit.set(timeout)
     }
 
-    /// What [`set_read_timeout`](TcpStream::set_read_timeout) set. [`std::net::TcpStream::read_timeout`].
+    /// The value of [`set_read_timeout`](TcpStream::set_read_timeout). [`std::net::TcpStream::read_timeout`].
     ///
     /// # Errors
     ///
@@ -270,7 +270,7 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// As of [`set_read_timeout`](TcpStream::set_read_timeout).
+    /// See [`set_read_timeout`](TcpStream::set_read_timeout).
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.inbound.get().and_then(|inbound| inbound.limit.get()))
     }

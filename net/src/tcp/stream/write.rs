@@ -10,15 +10,15 @@ use crate::limit::within;
 use crate::outbound::Sending;
 
 impl TcpStream {
-    /// Writes what there is room for, and waits if there is none. [`std::io::Write::write`].
+    /// Writes as much as there is room for, and waits if there is none. [`std::io::Write::write`].
     ///
-    /// Returns how many bytes of `buf` went out; fewer than all is normal.
+    /// Returns how many bytes of `buf` were sent; fewer than all is normal.
     ///
     /// # Errors
     ///
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when nobody reads any more, and never a signal;
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_write_timeout) is over; that of a
-    /// dropped [`write_owned`](TcpStream::write_owned), of which nobody has heard yet. Everything else is send(2)'s.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the peer does not read any more (there is never a SIGPIPE);
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when a [timeout](TcpStream::set_write_timeout) is over; the error of a
+    /// dropped [`write_owned`](TcpStream::write_owned) that has not been reported yet. All others are send(2)'s.
     ///
     /// # Cancel safety
     ///
@@ -26,8 +26,8 @@ impl TcpStream {
     ///
     /// # io_uring
     ///
-    /// send(2) straight from `buf`. The first write for which there is no room asks for `IORING_OP_POLL_ADD`, multishot
-    /// (5.13), which serves all later ones.
+    /// send(2) straight from `buf`. The first write for which there is no room starts an `IORING_OP_POLL_ADD`,
+    /// multishot (5.13), which serves all later writes.
     ///
     /// # Examples
     ///
@@ -49,15 +49,16 @@ impl TcpStream {
 
     /// Writes all of `buf`. [`std::io::Write::write_all`].
     ///
-    /// What others write through this handle or its clones comes before or behind it, not in between.
+    /// What other tasks write through this handle or its clones is sent before or after it, not in between.
     ///
     /// # Errors
     ///
-    /// As [`write`](TcpStream::write). A part may be out by then.
+    /// As [`write`](TcpStream::write). A part of `buf` may have been sent.
     ///
     /// # Cancel safety
     ///
-    /// A dropped `write_all` has written a part, and nobody knows which. [`write`](TcpStream::write) tells.
+    /// A dropped `write_all` has written some part from the start of `buf`, and does not say how much. Use
+    /// [`write`](TcpStream::write) to know.
     ///
     /// # io_uring
     ///
@@ -91,7 +92,7 @@ impl TcpStream {
 
     /// As [`write`](TcpStream::write), from a buffer that the kernel reads directly.
     ///
-    /// Returns how many bytes went out, at most 256 KiB, and the buffer.
+    /// Returns how many bytes were sent, at most 256 KiB, and the buffer.
     ///
     /// # Errors
     ///
@@ -99,11 +100,11 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// Once it is in flight, what was to go out goes out, at most 256 KiB of it, before anything that is written later;
-    /// a write that still waits for its turn behind others has written nothing. If it fails, the next write,
+    /// Once it is in flight, the write is completed, up to 256 KiB of it, before anything that is written later; a
+    /// write that still waits for its turn has written nothing. If it fails, the next write,
     /// [`flush`](TcpStream::flush), [`shutdown`](TcpStream::shutdown) or [`close`](TcpStream::close) returns the error.
-    /// The buffer is gone. Those four wait for a peer as long as it takes. To give one up, bound them by a
-    /// [`timeout`](runtime::time::timeout) and drop the handle, which [waits for no more than a minute](TcpStream).
+    /// The buffer is lost. Those four wait for the peer as long as it takes. To give up on a peer, bound them by a
+    /// [`timeout`](runtime::time::timeout) and drop the handle, which [waits for a minute at most](TcpStream).
     ///
     /// # io_uring
     ///
@@ -140,8 +141,8 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// The piece in flight, at most 256 KiB, goes out whole; see [`write_owned`](TcpStream::write_owned). What is
-    /// behind it does not.
+    /// The piece in flight, at most 256 KiB, is sent whole; see [`write_owned`](TcpStream::write_owned). What follows
+    /// it is not sent.
     ///
     /// # io_uring
     ///
@@ -179,12 +180,12 @@ impl TcpStream {
         Ok(((), sending.buf))
     }
 
-    /// Waits until the piece of a dropped [`write_owned`](TcpStream::write_owned) is with the system.
-    /// [`std::io::Write::flush`], which never has anything to do.
+    /// Waits until the piece of a dropped [`write_owned`](TcpStream::write_owned) has been handed to the system. (In
+    /// std, [`flush`](std::io::Write::flush) of a stream does nothing.)
     ///
     /// # Errors
     ///
-    /// That of the dropped write.
+    /// The error of the dropped write.
     ///
     /// # Cancel safety
     ///
@@ -214,11 +215,11 @@ impl TcpStream {
         }
     }
 
-    /// How long a write may wait; `None` is for ever. [`std::net::TcpStream::set_write_timeout`].
+    /// Sets how long a write may wait; `None` means without limit. [`std::net::TcpStream::set_write_timeout`].
     ///
-    /// Then it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as std's does on Linux, and has written nothing.
-    /// Clones of the handle share it. The core's timers keep it; the socket's own `SO_SNDTIMEO` stays as it is until
-    /// the handle [becomes std's](TcpStream::into_std).
+    /// After that time it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), as in std on Linux, and has written
+    /// nothing. Clones of the handle share the timeout. It uses the core's timers; the socket's own `SO_SNDTIMEO` is
+    /// not changed until the handle [becomes std's](TcpStream::into_std).
     ///
     /// # Errors
     ///
@@ -243,7 +244,7 @@ impl TcpStream {
         self.outbound().limit.set(timeout)
     }
 
-    /// What [`set_write_timeout`](TcpStream::set_write_timeout) set. [`std::net::TcpStream::write_timeout`].
+    /// The value of [`set_write_timeout`](TcpStream::set_write_timeout). [`std::net::TcpStream::write_timeout`].
     ///
     /// # Errors
     ///
@@ -251,7 +252,7 @@ impl TcpStream {
     ///
     /// # Examples
     ///
-    /// As of [`set_write_timeout`](TcpStream::set_write_timeout).
+    /// See [`set_write_timeout`](TcpStream::set_write_timeout).
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.outbound.get().and_then(|outbound| outbound.limit.get()))
     }
