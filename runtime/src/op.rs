@@ -4,12 +4,12 @@
 //! from it, so the compiler checks that each pointer the kernel gets lives in the op. A driver services the request,
 //! and the op's [`finish`](Op::finish) turns the [`Reply`] into what the caller wanted.
 //!
-//! The flags that ops name are rustix's types, which stand beside the ops under the same names
-//! ([`socket::RecvFlags`], [`path::OFlags`], …): who uses them needs no rustix of the same version.
+//! The flags of ops are rustix's types, re-exported next to the ops under the same names ([`socket::RecvFlags`],
+//! [`path::OFlags`], …), so that a program need not depend on the same version of rustix.
 //!
-//! **To add an op**, open the file of its family. There stand, top to bottom: the struct that owns, what it asks, how a
-//! ring is asked (`sqe`), and which plain syscall does the same (`call`). The matches are exhaustive: the compiler
-//! names what is missing.
+//! **To add an op**, open the file of its family. It has, from top to bottom: what is asked, how a ring is asked
+//! (`sqe`), which plain system call does the same (`call`), and the struct that owns the memory. The matches are
+//! exhaustive: the compiler names what is missing.
 
 use std::io;
 
@@ -25,21 +25,21 @@ pub mod path;
 pub mod ready;
 pub mod socket;
 
-/// No transfer is longer: the kernel caps reads and writes here, and refuses longer receives (`MAX_RW_COUNT`).
+/// The longest transfer: the kernel limits reads and writes to this, and refuses longer receives (`MAX_RW_COUNT`).
 pub const LEN_MAX: usize = 0x7fff_f000;
 
-/// The largest offset. Above it lie the kernel's special values: `u64::MAX` would read at the cursor, and move it.
+/// The largest offset. Larger values have special meanings to the kernel: `u64::MAX` would read at the cursor, and move
+/// it.
 pub const OFFSET_MAX: u64 = 0x7fff_ffff_ffff_ffff;
 
-/// Something that the kernel is asked to do, and all it needs for that.
+/// Something that the kernel is asked to do, and everything that it needs for that.
 ///
 /// Safe to implement: a request can only borrow from the op, and nobody touches the op until the last reply.
 ///
 /// # Examples
 ///
-/// An op of your own puts a [`Request`] to another use. This one reads into a buffer from a shelf, and has it back on
-/// the shelf when nobody waits any more. `abandon` runs after the last reply, so the kernel is done with the buffer by
-/// then:
+/// An op of your own can use a [`Request`] in a new way. This one reads into a buffer from a shelf, and puts it back on
+/// the shelf if its future is dropped. `abandon` runs after the last reply, when the kernel is done with the buffer:
 ///
 /// ```
 /// use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc};
@@ -92,27 +92,28 @@ pub trait Op: Sized + 'static {
     /// What the caller gets.
     type Output;
 
-    /// What happens when nobody waits for the reply any more.
+    /// What happens to the op when its future is dropped.
     const ON_DROP: OnDrop = OnDrop::Cancel;
 
-    /// Refuses what the kernel would misread, before it sees it.
+    /// Refuses arguments that the kernel would misread, before the op is started.
     ///
     /// # Errors
     ///
-    /// What [`finish`](Op::finish) shall get instead of a reply.
+    /// The error that [`finish`](Op::finish) gets instead of a reply.
     fn check(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// What is asked. Called once, when the op lies where it stays until the last reply.
+    /// Returns what is asked. Called once, when the op is at the address where it stays until the last reply.
     fn request(&mut self) -> Request<'_>;
 
-    /// The last reply came, and somebody waits for it.
+    /// Called with the last reply, if the future is still there.
     fn finish(self, reply: io::Result<Reply>) -> Self::Output;
 
-    /// The last reply came, and nobody waits for it. What was opened must not leak, what was received must not be lost.
+    /// Called with the last reply, if the future was dropped. A descriptor that was opened must not leak, and data that
+    /// was received must not be lost.
     ///
-    /// By default everything is dropped, which closes a descriptor.
+    /// By default both are dropped, which closes a descriptor.
     fn abandon(self, reply: io::Result<Reply>) {
         drop((self, reply));
     }
@@ -122,7 +123,7 @@ pub trait Op: Sized + 'static {
 ///
 /// # Examples
 ///
-/// One of your own. This one makes std's streams of the connections that a listener takes:
+/// One of your own. This one turns the connections of a listener into std's streams:
 ///
 /// ```
 /// use std::{future::poll_fn, io, net::{TcpListener, TcpStream}, os::fd::OwnedFd};
@@ -167,16 +168,17 @@ pub trait Op: Sized + 'static {
 /// # Ok(()) }
 /// ```
 pub trait StreamOp: Op {
-    /// One of them.
+    /// The type of the items.
     type Item;
 
     /// Turns a reply that is not the last into an item.
     ///
-    /// There is no `self` here: before the last reply the kernel has the op, and even a shared borrow would alias that.
+    /// There is no `self` here: before the last reply the kernel uses the op, and even a shared borrow would alias
+    /// that.
     fn item(reply: io::Result<Reply>) -> Self::Item;
 }
 
-/// What happens to an op whose future is dropped: its [`Op::ON_DROP`].
+/// What happens to an op when its future is dropped: see [`Op::ON_DROP`].
 ///
 /// Either way the op is kept until its last reply, which goes to [`Op::abandon`].
 ///
@@ -191,21 +193,22 @@ pub trait StreamOp: Op {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDrop {
-    /// The kernel is asked to stop; it may have been faster.
+    /// The kernel is asked to stop; the op may complete all the same.
     Cancel,
-    /// It runs to its end, since half of it done would be worse. The end of the runtime leaves it half a second for
-    /// that.
+    /// The op runs to its end, because half of it would be worse than all. At the end of the runtime it gets half a
+    /// second for that.
     Finish,
 }
 
-/// What a driver is asked: **the seam**. It borrows from an op and says what to do, in plain data.
+/// What a driver is asked to do: **the interface between ops and drivers**. It borrows from an op and describes the
+/// work in plain data.
 ///
-/// Its `Debug` prints kind, descriptor, length and offset, never bytes. Ops of your own are made of these: see [`Op`]
-/// and [`StreamOp`] for an example each.
+/// Its `Debug` prints kind, descriptor, length and offset, never bytes. Ops of your own are built from these: [`Op`]
+/// and [`StreamOp`] have an example each.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Request<'a> {
-    /// Nothing, and an answer. `IORING_OP_NOP`.
+    /// To do nothing, and reply. `IORING_OP_NOP`.
     Nop,
     /// Open files: [`mod@file`].
     File(file::FileRequest<'a>),
@@ -375,7 +378,7 @@ pub(crate) enum Yields {
 /// What a plain syscall answered.
 pub(crate) type Answered = Result<Reply, Errno>;
 
-/// What came back.
+/// What an op was answered.
 ///
 /// # Examples
 ///
@@ -391,9 +394,9 @@ pub(crate) type Answered = Result<Reply, Errno>;
 pub enum Reply {
     /// A count, a mask of events, or 0.
     Count(usize),
-    /// A new descriptor, which closes itself if nobody takes it.
+    /// A new descriptor, which is closed when it is dropped.
     Fd(Fd),
-    /// Two of them, for the two ends of something. Boxed, so that other replies are no larger for it.
+    /// Two new descriptors. Boxed, so that other replies are not larger because of it.
     Pair(Box<(Fd, Fd)>),
 }
 
@@ -450,11 +453,11 @@ fn mistyped(got: &str, wanted: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the reply is {got} where the op wants {wanted}"))
 }
 
-/// Nothing, and an answer: measures what an op costs.
+/// Does nothing, and returns: for measuring what an op costs.
 ///
 /// # Errors
 ///
-/// None of its own; ECANCELED when a deadline or the runtime's end was faster.
+/// None of its own; ECANCELED if a deadline or the end of the runtime cancelled it.
 ///
 /// # Cancel safety
 ///

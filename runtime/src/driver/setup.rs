@@ -16,10 +16,10 @@ use super::ring::Ring;
 use crate::blocking::pool::Pool;
 use crate::inbox::Inbox;
 
-/// Something that newer kernels' rings have, and that we do without where it is missing.
+/// An optional feature of newer kernels' rings, without which the runtime works, too.
 ///
-/// Tests force them off, with [`Builder::without`](crate::Builder::without) or the environment variable
-/// `GIMMAL_WITHOUT` (names as given here, between commas).
+/// For tests they can be switched off, with [`Builder::without`](crate::Builder::without) or the environment variable
+/// `GIMMAL_WITHOUT` (the names given here, separated by commas).
 ///
 /// # Examples
 ///
@@ -33,18 +33,18 @@ use crate::inbox::Inbox;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Feature {
-    /// `no_sqarray` (6.6): no array of indices between us and the SQ.
+    /// `no_sqarray` (6.6): no array of indices in front of the SQ.
     NoSqArray,
-    /// `registered_ring` (5.18): entered by number, not by descriptor.
+    /// `registered_ring` (5.18): the ring is entered by a registered number, not by its descriptor.
     RegisteredRing,
-    /// `no_iowait` (6.15): waiting is not counted as waiting for a disk.
+    /// `no_iowait` (6.15): an idle core is not counted as waiting for a disk.
     NoIowait,
-    /// `ftruncate` (6.9): files are cut by an op; without it the blocking pool cuts, and nobody need know.
+    /// `ftruncate` (6.9): the length of files is changed by an op; without it, by the blocking pool.
     Ftruncate,
 }
 
 impl Feature {
-    /// All there are.
+    /// All features.
     pub const ALL: [Feature; 4] = [Feature::NoSqArray, Feature::RegisteredRing, Feature::NoIowait, Feature::Ftruncate];
 
     /// The name, as in `GIMMAL_WITHOUT`.
@@ -57,12 +57,12 @@ impl Feature {
         }
     }
 
-    /// Whether it is an op, which the blocking pool does where the kernel's rings lack it.
+    /// Whether it is an op, which the blocking pool does if the kernel's rings lack it.
     pub fn is_op(self) -> bool {
         OPTIONAL.iter().any(|(feature, ..)| *feature == self)
     }
 
-    /// The kernel that brought it.
+    /// The first kernel version that has it.
     pub fn since(self) -> &'static str {
         match self {
             Feature::NoSqArray => "6.6",

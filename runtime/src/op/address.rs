@@ -49,17 +49,17 @@ impl SocketAddress {
     /// How many bytes there are for an address.
     pub(super) const ROOM: u32 = 128;
 
-    /// Room for an address that the kernel will write.
+    /// Empty room for an address that the kernel will write.
     #[inline]
     pub fn room() -> SocketAddress {
         SocketAddress { bytes: [0; BYTES], len: SocketAddress::ROOM }
     }
 
-    /// The address as std has it.
+    /// The address as a std type.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a family that is not IP, as std says it.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a family that is not IP, as in std.
     pub fn ip(&self) -> io::Result<SocketAddr> {
         let family = self.family();
         let port = u16::from_be_bytes([self.bytes[2], self.bytes[3]]);
@@ -78,12 +78,12 @@ impl SocketAddress {
         }
     }
 
-    /// The address of a unix socket, as std has it.
+    /// The address of a unix socket, as a std type.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for another family, and for a path of 108 bytes, which the kernel
-    /// knows and std does not.
+    /// allows and std does not.
     pub fn unix(&self) -> io::Result<unix::net::SocketAddr> {
         match self.unix_name() {
             None => {
@@ -98,7 +98,7 @@ impl SocketAddress {
         }
     }
 
-    /// What the socket of it speaks: `AF_INET`, `AF_INET6`, `AF_UNIX`, or nothing where the kernel told nothing.
+    /// The address family: `AF_INET`, `AF_INET6`, `AF_UNIX`, or unspecified if the kernel wrote none.
     pub fn family(&self) -> AddressFamily {
         let told = if self.len >= 2 { [self.bytes[0], self.bytes[1]] } else { [0, 0] };
         AddressFamily::from_raw(u16::from_ne_bytes(told))

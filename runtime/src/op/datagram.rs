@@ -15,16 +15,16 @@ use super::{Answered, OnDrop, Op, Reply, Request, Way, len_asked, ready::Interes
 use crate::buf::{BufResult, IoBuf, IoBufMut, with_buf};
 use crate::fd::{FdRef, SharedFd};
 
-/// What is asked of a socket that speaks with many.
+/// What is asked of a socket that is not connected to one peer.
 #[non_exhaustive]
 pub enum DatagramRequest<'a> {
-    /// Send one: EAGAIN where there is no room. Never raises SIGPIPE.
+    /// Send one: EAGAIN if there is no room. Never raises SIGPIPE.
     SendTo {
         /// The socket.
         fd: FdRef<'a>,
-        /// What is in it.
+        /// The contents.
         buf: &'a [u8],
-        /// To whom.
+        /// The address to send to.
         to: &'a SocketAddress,
         /// `sendto(2)`'s flags.
         flags: SendFlags,
@@ -35,16 +35,16 @@ pub enum DatagramRequest<'a> {
         fd: FdRef<'a>,
         /// Filled from its start; what does not fit is gone.
         buf: &'a mut [u8],
-        /// Where it is told whose it is.
+        /// Where the sender's address is written.
         from: &'a mut Sender,
         /// `DONTWAIT` answers EAGAIN instead of waiting.
         flags: RecvFlags,
-        /// The socket was empty when last looked at: wait first, do not try.
+        /// Set it if the socket was empty at the last receive: then the kernel waits before it tries.
         poll_first: bool,
     },
 }
 
-/// Room for whose a datagram is: an address, and the `struct msghdr` by which a ring is told where to write it.
+/// Room for the sender's address of a datagram, and the `struct msghdr` that tells a ring where to write it.
 #[derive(Debug)]
 pub struct Sender {
     address: SocketAddress,
@@ -75,7 +75,7 @@ struct Part {
 }
 
 impl Sender {
-    /// Nobody yet.
+    /// Room for an address that has not been received yet.
     pub fn room() -> Sender {
         let message = Message {
             name: AtomicPtr::default(),
@@ -104,7 +104,7 @@ impl Sender {
         self.address = address;
     }
 
-    /// Whose it is, once it came. Of a stream's bytes nobody is told, and of a unix socket without a name neither.
+    /// The sender's address, once a datagram was received. Streams and unnamed unix sockets report none.
     pub fn address(&self) -> SocketAddress {
         self.address.cut(self.message.name_len)
     }
@@ -176,22 +176,22 @@ impl fmt::Debug for DatagramRequest<'_> {
     }
 }
 
-/// Sends a datagram, or says that there is no room for it. `sendto(2)`, with `MSG_DONTWAIT` and `MSG_NOSIGNAL`.
+/// Sends a datagram, or fails if there is no room for it. `sendto(2)`, with `MSG_DONTWAIT` and `MSG_NOSIGNAL`.
 ///
-/// Returns how many bytes went out, which are all, and the buffer. A datagram of no bytes is one, too. That it was sent
-/// says not that it came: UDP may drop it anywhere, in the receiver's full queue for one.
+/// Returns how many bytes were sent, which is all of them, and the buffer. An empty datagram is sent, too. Success does
+/// not mean that it arrives: UDP may drop it anywhere, for example at the receiver's full queue.
 ///
 /// # Errors
 ///
-/// The buffer comes back in the error. [`WouldBlock`](io::ErrorKind::WouldBlock) where there is no room: in the
-/// socket's own buffer, and then [`Poll`](super::ready::Poll) tells when there is; or in the receiver's queue, if that
-/// is a unix socket, of which nobody tells, so try again later. EMSGSIZE for more than the protocol carries, 65,507
-/// bytes over IPv4. A unix socket is told at once that nobody has the name (ENOENT, ECONNREFUSED); one that speaks UDP,
-/// if it is connected with who refused it, by the next thing that it does. Everything else is sendto(2)'s.
+/// The buffer comes back in the error. [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room: either in the
+/// socket's own buffer, and [`Poll`](super::ready::Poll) waits for room there; or, with unix sockets, in the receiver's
+/// queue, which cannot be polled, so try again later. EMSGSIZE for more than the protocol carries: 65,507 bytes over
+/// IPv4. With unix sockets a name that no socket has is reported at once (ENOENT, ECONNREFUSED); with UDP only a
+/// connected socket is told of a refusal, by its next call. All others are sendto(2)'s.
 ///
 /// # Cancel safety
 ///
-/// A future that was polled once sends, also when it is dropped.
+/// A future that was polled once sends, even if it is dropped.
 ///
 /// # io_uring
 ///
@@ -199,7 +199,7 @@ impl fmt::Debug for DatagramRequest<'_> {
 ///
 /// # Examples
 ///
-/// Waiting for room in one's own buffer:
+/// Waiting for room in the socket's own buffer:
 ///
 /// ```
 /// # #[runtime::main] async fn main() -> std::io::Result<()> {
@@ -256,24 +256,22 @@ impl<B: IoBuf> Op for SendTo<B> {
     }
 }
 
-/// Receives a datagram, and tells whose it is. `recvfrom(2)`.
+/// Receives a datagram and its sender's address. `recvfrom(2)`.
 ///
-/// Returns how many bytes came and who sent them, and the buffer. What does not fit is gone, as with std: with
-/// `RecvFlags::TRUNC` the count says how long the datagram was, which may be more than the buffer holds. 0 is a
-/// datagram of no bytes, or one for which the buffer has no room at all. A stream can be asked, too; it does not tell
-/// whose its bytes are.
+/// Returns how many bytes were received and from whom, and the buffer. What does not fit is lost, as in std; with
+/// `RecvFlags::TRUNC` the count is the length of the datagram, which may be more than the buffer holds. 0 is an empty
+/// datagram, or any datagram if the buffer is empty. It works on streams, too, but without an address.
 ///
 /// # Errors
 ///
-/// The buffer comes back in the error. ECONNREFUSED where an earlier datagram of a connected socket found nobody.
-/// Everything else is recvfrom(2)'s.
+/// The buffer comes back in the error. ECONNREFUSED if an earlier datagram of a connected socket found no receiver. All
+/// others are recvfrom(2)'s.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future asks the kernel to stop, which may have a datagram for it already. [`abandon`](Op::abandon) is
-/// the last to see that one, and drops it. Whoever must lose none keeps the future and polls it again, as `net`'s
-/// streams keep their receives; or waits with [`Poll`](super::ready::Poll), which takes nothing, and receives with
-/// `DONTWAIT`.
+/// Dropping the future asks the kernel to stop, but a datagram may have been received already. [`abandon`](Op::abandon)
+/// gets that one, and drops it. To lose none, keep the future and poll it again, as `net`'s streams do with their
+/// receives; or wait with [`Poll`](super::ready::Poll), which takes nothing, and receive with `DONTWAIT`.
 ///
 /// # io_uring
 ///

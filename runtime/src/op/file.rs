@@ -1,4 +1,4 @@
-//! Ops on open files: read, write, cut, sync, seek, close.
+//! Ops on open files: read, write, truncate, sync, seek, close.
 
 use std::io::{self, IoSlice, IoSliceMut, SeekFrom};
 
@@ -25,7 +25,7 @@ pub enum Position {
     At(u64),
     /// At the cursor, which moves. Also what pipes, terminals and sockets want.
     ///
-    /// Of a file that is open for direct I/O (`O_DIRECT`) a ring leaves it where it was: there say the offset.
+    /// For a file that is open for direct I/O (`O_DIRECT`), a ring does not move the cursor: use an offset there.
     Cursor,
 }
 
@@ -73,7 +73,7 @@ pub enum FileRequest<'a> {
         /// As for reads.
         flags: ReadWriteFlags,
     },
-    /// Cut the file, or add zeros.
+    /// Truncate the file, or append zeros.
     Truncate {
         /// The file.
         fd: FdRef<'a>,
@@ -268,8 +268,7 @@ fn rw_flags(flags: ReadWriteFlags) -> i32 {
 /// Reads into `buf`. `pread(2)`, or `read(2)` at the cursor.
 ///
 /// Returns how many bytes were read, and the buffer. Fewer than it holds is normal; 0 is the end of the file, or of a
-/// pipe that nobody writes to any more. A pipe with nothing in it is waited for, in the ring or in epoll, never on a
-/// thread.
+/// pipe that nobody writes to any more. An empty pipe is waited for in the ring or with epoll, never on a thread.
 ///
 /// # Errors
 ///
@@ -279,15 +278,15 @@ fn rw_flags(flags: ReadWriteFlags) -> i32 {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future asks the kernel to stop; it may read all the same, into a buffer that goes with the op. At an
-/// offset nothing is lost by that. At the cursor it is: the cursor has moved, and what came from a pipe or a terminal
-/// is gone, unless [`abandon`](Op::abandon), which is the last to see it, keeps it. So let a handle own that op, as
-/// `fs` does, and give what came to the next caller.
+/// Dropping the future asks the kernel to stop; it may read all the same, into a buffer that is dropped with the op. At
+/// an offset nothing is lost by that. At the cursor something is: the cursor has moved, and what was read from a pipe
+/// or a terminal is lost, unless [`abandon`](Op::abandon), which gets the last reply, keeps it. So let a handle own
+/// that op, as `fs` does, and give those bytes to the next caller.
 ///
 /// # io_uring
 ///
-/// `IORING_OP_READ` (5.6). Without a ring the blocking pool reads; at the cursor of what is no regular file, epoll
-/// tells when.
+/// `IORING_OP_READ` (5.6). Without a ring the blocking pool reads; at the cursor of anything but a regular file, epoll
+/// waits until it is ready.
 ///
 /// # Examples
 ///
@@ -338,26 +337,26 @@ impl<B: IoBufMut> Op for Read<B> {
 
 /// Writes from `buf`. `pwrite(2)`, or `write(2)` at the cursor.
 ///
-/// Returns how many bytes were written, and the buffer. Fewer than it holds happens when a disk or a quota is full, and
-/// on a pipe that has no room for all; up to 4096 bytes (`PIPE_BUF`) go into one whole or not at all. An empty buffer
-/// writes nothing and returns 0.
+/// Returns how many bytes were written, and the buffer. Fewer than it holds are written when a disk or a quota is full,
+/// and to a pipe that has no room for all; up to 4096 bytes (`PIPE_BUF`) are written to a pipe as a whole or not at
+/// all. An empty buffer writes nothing and returns 0.
 ///
 /// # Errors
 ///
 /// The buffer comes back in the error; `?` drops it. [`InvalidInput`](io::ErrorKind::InvalidInput) for an offset above
-/// [`OFFSET_MAX`](super::OFFSET_MAX). Everything else is pwrite(2)'s or write(2)'s. A pipe that nobody reads answers
+/// [`OFFSET_MAX`](super::OFFSET_MAX). Everything else is pwrite(2)'s or write(2)'s. A pipe without a reader fails with
 /// EPIPE; Rust programs ignore the SIGPIPE that comes with it.
 ///
 /// # Cancel safety
 ///
-/// A dropped write [runs to its end](OnDrop::Finish), since half of it, and nobody told which half, would be worse:
-/// file and buffer are kept until then, and nobody hears of its error. One that has not been polled has written
-/// nothing. [`deadline`](crate::Submit::deadline) stops a write, and tells how much of it is done.
+/// A dropped write [runs to its end](OnDrop::Finish), since an unknown part of it would be worse: file and buffer are
+/// kept until then, and its error is lost. A write that has not been polled has written nothing.
+/// [`deadline`](crate::Submit::deadline) stops a write, and returns how much of it is done.
 ///
 /// # io_uring
 ///
-/// `IORING_OP_WRITE` (5.6). Without a ring the blocking pool writes; at the cursor of what is no regular file, epoll
-/// tells when.
+/// `IORING_OP_WRITE` (5.6). Without a ring the blocking pool writes; at the cursor of anything but a regular file,
+/// epoll waits until it is ready.
 ///
 /// # Examples
 ///
@@ -408,22 +407,22 @@ impl<B: IoBuf> Op for Write<B> {
     }
 }
 
-/// Makes a file `len` bytes long: cuts it, or adds zeros. `ftruncate(2)`.
+/// Makes a file `len` bytes long: truncates it, or appends zeros. `ftruncate(2)`.
 ///
 /// # Errors
 ///
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a length above [`OFFSET_MAX`](super::OFFSET_MAX), and for a file
-/// that is not open to write. Everything else is ftruncate(2)'s.
+/// that is not open for writing. Everything else is ftruncate(2)'s.
 ///
 /// # Cancel safety
 ///
-/// A dropped cut [runs to its end](OnDrop::Finish): nobody could tell whether it will still happen, so it does, and
-/// nobody hears of its error. One that has not been polled has cut nothing.
+/// When dropped it [runs to its end](OnDrop::Finish): otherwise it would be unknown whether it still happens. Its error
+/// is lost. If it has not been polled, it does nothing.
 ///
 /// # io_uring
 ///
 /// `IORING_OP_FTRUNCATE` (6.9), always on a kernel worker. Rings from 6.1 to 6.8 lack it: there, and on the fallback,
-/// the blocking pool cuts.
+/// the blocking pool truncates.
 ///
 /// # Examples
 ///
@@ -464,19 +463,19 @@ impl Op for Truncate {
     }
 }
 
-/// Makes what was written durable. `fsync(2)`, `fdatasync(2)`.
+/// Makes written data durable. `fsync(2)`, `fdatasync(2)`.
 ///
 /// It covers only writes that have returned before it starts.
 ///
 /// # Errors
 ///
-/// EINVAL for what cannot be synced, such as a pipe. EIO, ENOSPC and EDQUOT mean that what was written may be lost,
-/// **also if the next sync succeeds**: the kernel tells of a lost write once.
+/// EINVAL for what cannot be synced, such as a pipe. EIO, ENOSPC and EDQUOT mean that written data may be lost, **even
+/// if the next sync succeeds**: the kernel reports a lost write once.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future asks the kernel to stop; what was written is durable, or not yet. If the sync ran and failed,
-/// nobody hears of it: `fs` keeps that for the next caller.
+/// Dropping the future asks the kernel to stop; the data may or may not be durable. If the sync ran and failed, its
+/// error is lost; `fs` keeps it for the next caller.
 ///
 /// # io_uring
 ///

@@ -12,7 +12,7 @@ pub use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use super::{Answered, Op, Reply, Request, Yields};
 use crate::fd::{Fd, FdRef, SharedFd};
 
-/// What is asked of a name.
+/// What is asked about a path.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PathRequest<'a> {
@@ -25,7 +25,7 @@ pub enum PathRequest<'a> {
         /// How.
         how: &'a OpenHow,
     },
-    /// Tell about it.
+    /// Get its metadata.
     Statx {
         /// Where a relative path starts, or the file itself with an empty path and `AT_EMPTY_PATH`.
         dir: FdRef<'a>,
@@ -63,8 +63,8 @@ pub struct OpenHow {
 }
 
 impl OpenHow {
-    /// With `flags`; close-on-exec is added. `mode` counts only for a file that is created. `resolve` confines the
-    /// path.
+    /// With `flags`, to which close-on-exec is added. `mode` matters only if a file is created. `resolve` restricts how
+    /// the path is resolved.
     pub fn new(flags: OFlags, mode: Mode, resolve: ResolveFlags) -> OpenHow {
         // openat2 refuses a mode where nothing can be created, which open(2) ignores.
         let creates = flags.intersects(OFlags::CREATE) || flags.contains(OFlags::TMPFILE);
@@ -163,7 +163,7 @@ impl Base {
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL within, as std says it.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a NUL inside, as in std.
 ///
 /// # Examples
 ///
@@ -181,20 +181,20 @@ pub fn c_path(path: &Path) -> io::Result<CString> {
 
 /// Opens a file. `openat2(2)`, close-on-exec.
 ///
-/// Returns the descriptor, which closes itself when it is dropped.
+/// Returns the descriptor, which is closed when it is dropped.
 ///
 /// # Errors
 ///
-/// openat2(2)'s: ENOENT, EEXIST, EACCES, EMFILE …; EXDEV and ELOOP for a path that leaves what `resolve` confines it
-/// to, and EAGAIN where a name moved meanwhile. EINTR is passed on: `fs` tries again.
+/// openat2(2)'s: ENOENT, EEXIST, EACCES, EMFILE …; EXDEV and ELOOP for a path that leaves what `resolve` restricts it
+/// to, and EAGAIN if a name was moved meanwhile. EINTR is returned as well: `fs` tries again.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future asks the kernel to stop. The file may still be created or cut; what was opened is closed.
+/// Dropping the future asks the kernel to stop. The file may still be created or truncated; what was opened is closed.
 ///
 /// # io_uring
 ///
-/// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool. Creating and cutting always run on a kernel
+/// `IORING_OP_OPENAT2` (5.6); the fallback opens on the blocking pool. Creating and truncating always run on a kernel
 /// worker.
 ///
 /// # Examples
@@ -231,7 +231,7 @@ impl Op for Open {
     }
 }
 
-/// A moment, as the kernel tells it.
+/// A point in time, in the kernel's layout.
 ///
 /// # Examples
 ///
@@ -253,9 +253,9 @@ pub struct StatxTime {
     reserved: i32,
 }
 
-/// What there is to tell about a file: `struct statx` of statx(2), in the kernel's layout.
+/// The metadata of a file: `struct statx` of statx(2), in the kernel's layout.
 ///
-/// What `mask` does not name the file system does not keep: such a field holds 0, or something made up.
+/// Fields that are not in `mask` are not supported by the file system: they hold 0 or a made-up value.
 ///
 /// # Examples
 ///
@@ -271,7 +271,7 @@ pub struct StatxTime {
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub struct Statx {
-    /// Which of the fields are told.
+    /// Which of the fields are valid.
     pub mask: u32,
     /// The block size that suits transfers.
     pub block_size: u32,
@@ -357,13 +357,13 @@ impl From<rustix::fs::Statx> for Statx {
     }
 }
 
-/// Tells about a file. `statx(2)`.
+/// Gets the metadata of a file. `statx(2)`.
 ///
-/// Returns what is told: the basic fields, and where the file system keeps it, when the file was created.
+/// Returns the basic fields and, if the file system records it, when the file was created.
 ///
 /// # Errors
 ///
-/// statx(2)'s: ENOENT, EACCES for a directory on the way; EBADF.
+/// statx(2)'s: ENOENT, EACCES for a directory on the path; EBADF.
 ///
 /// # Cancel safety
 ///
@@ -371,8 +371,8 @@ impl From<rustix::fs::Statx> for Statx {
 ///
 /// # io_uring
 ///
-/// `IORING_OP_STATX` (5.6), which always runs on a kernel worker; the fallback asks on the blocking pool. Of an open
-/// file, [`call::stat_now`](crate::call::stat_now) tells at a fifth of the cost.
+/// `IORING_OP_STATX` (5.6), which always runs on a kernel worker; the fallback asks on the blocking pool. For an open
+/// file, [`call::stat_now`](crate::call::stat_now) does the same at a fifth of the cost.
 ///
 /// # Examples
 ///
@@ -395,14 +395,14 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// About `path`. With `follow` a symbolic link at its end is followed; without, it is told about itself
-    /// (`AT_SYMLINK_NOFOLLOW`).
+    /// The metadata of `path`. With `follow`, a symbolic link at its end is followed; without, the metadata is that of
+    /// the link (`AT_SYMLINK_NOFOLLOW`).
     pub fn path(base: Base, path: CString, follow: bool) -> Stat {
         let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         Stat { base, path, flags, out: Statx::default() }
     }
 
-    /// About an open file (`AT_EMPTY_PATH`).
+    /// The metadata of an open file (`AT_EMPTY_PATH`).
     pub fn file(fd: SharedFd) -> Stat {
         Stat { base: Base::Dir(fd), path: CString::default(), flags: AtFlags::EMPTY_PATH, out: Statx::default() }
     }

@@ -10,7 +10,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::{Answered, Op, Replies, Reply, Request, StreamOp, Way};
 use crate::fd::{FdRef, SharedFd};
 
-/// What to wait for, and what came. Errors and hang-ups always come.
+/// Events to wait for, and events that happened. Errors and hang-ups are always reported.
 ///
 /// # Examples
 ///
@@ -26,29 +26,28 @@ use crate::fd::{FdRef, SharedFd};
 pub struct Interest(u16);
 
 impl Interest {
-    /// There is something to read, to accept, or the end.
+    /// There is something to read or to accept, or the end.
     pub const READABLE: Interest = Interest(PollFlags::IN.union(PollFlags::RDHUP).bits());
-    /// There is room to write, or nobody to read.
+    /// There is room to write, or there is no reader.
     pub const WRITABLE: Interest = Interest(PollFlags::OUT.bits());
 
-    /// More than one edge came since somebody looked: this is their union. Only [`PollMany`] says so.
+    /// Several edges were joined into this one, because they had not been taken. Only [`PollMany`] reports it.
     pub const SEVERAL: Interest = Interest(SEVERAL as u16);
 
     /// What comes unasked.
     const ALWAYS: u16 = PollFlags::ERR.union(PollFlags::HUP).bits();
 
-    /// Whether something of `other` is in it. What came contains errors and hang-ups, which are news to readers and
-    /// writers.
+    /// Whether it contains any event of `other`. Errors and hang-ups count for readers and for writers.
     pub fn intersects(self, other: Interest) -> bool {
         self.0 & (other.0 | Interest::ALWAYS) != 0
     }
 
-    /// The mask, as poll(2) writes it.
+    /// The mask, as in poll(2).
     pub const fn bits(self) -> u16 {
         self.0
     }
 
-    /// From a mask as poll(2) writes it.
+    /// From a mask as in poll(2).
     pub const fn from_bits(bits: u16) -> Interest {
         Interest(bits)
     }
@@ -141,14 +140,15 @@ pub(super) fn poll_now(fd: FdRef<'_>, interest: Interest) -> Result<Interest, Er
     }
 }
 
-/// Waits until one of the events is there. `poll(2)`.
+/// Waits until one of the events happens. `poll(2)`.
 ///
-/// Returns what came, errors and hang-ups among it. A ring tells whoever waits to write of the peer's end (`POLLRDHUP`)
-/// too, room or not. What is there by now may be gone when it is read: then wait again.
+/// Returns what happened, including errors and hang-ups. A ring also reports the peer's end (`POLLRDHUP`) when only
+/// `WRITABLE` was asked for, whether there is room or not. What is ready now may be gone when you read: then wait
+/// again.
 ///
 /// # Errors
 ///
-/// EBADF. What is always ready, such as a regular file, answers at once.
+/// EBADF. Descriptors that are always ready, such as regular files, are reported at once.
 ///
 /// # Cancel safety
 ///
@@ -174,7 +174,7 @@ pub(super) fn poll_now(fd: FdRef<'_>, interest: Interest) -> Result<Interest, Er
 /// ```
 #[derive(Debug)]
 pub struct Poll {
-    /// Whose readiness.
+    /// The descriptor to wait for.
     pub fd: SharedFd,
     /// What to wait for.
     pub interest: Interest,
@@ -194,16 +194,15 @@ impl Op for Poll {
     }
 }
 
-/// Tells what is there, and from then on what comes anew. Edge-triggered: what stays there is not told again until more
-/// comes.
+/// Reports what is ready, and from then on what becomes ready. Edge-triggered: what stays ready is not reported again
+/// until more arrives.
 ///
-/// What nobody has taken yet is one item, which says all that came, and if it is more than one edge,
-/// [that](Interest::SEVERAL). When more than 16 edges have come that nobody took, the poll is cancelled: it ends with
-/// ECANCELED, and whoever wants to know more asks again. So a descriptor that nobody looks at costs nothing in the long
-/// run.
+/// Edges that have not been taken are joined into one item with all their events, which also says [that there were
+/// several](Interest::SEVERAL). After more than 16 such edges the poll is cancelled: it ends with ECANCELED, and can be
+/// started again. So a descriptor that is not looked at costs nothing in the long run.
 ///
-/// Each reply tells what came, as [`Poll`] does. It can end at any time without an error; then ask again. After the
-/// start and after each reply, read until there is nothing more.
+/// Each reply says what happened, as with [`Poll`]. It can end at any time without an error; then start it again. After
+/// the start and after each reply, read until there is nothing more.
 ///
 /// # Errors
 ///

@@ -31,19 +31,19 @@ pub enum SocketRequest<'a> {
         /// The protocol, or the usual one.
         protocol: Option<Protocol>,
     },
-    /// Make two unix sockets that are connected with each other.
+    /// Make two unix sockets that are connected to each other.
     Pair {
         /// Stream or datagram.
         kind: SocketType,
     },
-    /// Give it an address of ours.
+    /// Bind it to a local address.
     Bind {
         /// The socket.
         fd: FdRef<'a>,
         /// The address.
         address: &'a SocketAddress,
     },
-    /// Take connections.
+    /// Listen for connections.
     Listen {
         /// The socket.
         fd: FdRef<'a>,
@@ -54,12 +54,12 @@ pub enum SocketRequest<'a> {
     Connect {
         /// The socket.
         fd: FdRef<'a>,
-        /// To whom.
+        /// The address to connect to.
         address: &'a SocketAddress,
         /// As [`Connect::ours`].
         ours: bool,
     },
-    /// Take a connection.
+    /// Accept a connection.
     Accept {
         /// The listener.
         fd: FdRef<'a>,
@@ -74,7 +74,7 @@ pub enum SocketRequest<'a> {
         buf: &'a mut [u8],
         /// `DONTWAIT` answers EAGAIN instead of waiting.
         flags: RecvFlags,
-        /// The socket was empty when last looked at: wait first, do not try.
+        /// Set it if the socket was empty at the last receive: then the kernel waits before it tries.
         poll_first: bool,
     },
     /// Send. Never raises SIGPIPE.
@@ -85,7 +85,7 @@ pub enum SocketRequest<'a> {
         buf: &'a [u8],
         /// `DONTWAIT` answers EAGAIN instead of waiting.
         flags: SendFlags,
-        /// All of it, unless an error comes between.
+        /// Whether to send all of it, unless there is an error.
         whole: bool,
     },
     /// Shut down one or both directions.
@@ -95,7 +95,7 @@ pub enum SocketRequest<'a> {
         /// Which.
         how: Shutdown,
     },
-    /// Tell the address of one end.
+    /// Get the address of one end.
     Name {
         /// The socket.
         fd: FdRef<'a>,
@@ -116,19 +116,19 @@ pub enum SocketRequest<'a> {
 /// An end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Ours.
+    /// This end.
     Local,
-    /// Theirs.
+    /// The peer.
     Peer,
 }
 
-/// A socket option that every driver knows.
+/// A socket option that every driver supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketOption {
     /// `TCP_NODELAY`: send small pieces at once.
     NoDelay(bool),
-    /// `SO_REUSEADDR`: bind an address whose old connections are still fading.
+    /// `SO_REUSEADDR`: allow binding to an address whose old connections are still in TIME_WAIT.
     ReuseAddress(bool),
     /// `TCP_USER_TIMEOUT`: the connection ends with ETIMEDOUT when the peer has taken nothing of what waits for it for
     /// so long, in whole milliseconds and 24 days at most. Zero is the system's own bound, and that is none for a peer
@@ -401,18 +401,17 @@ fn accept(fd: FdRef<'_>, peer: Option<&mut SocketAddress>) -> Answered {
 
 /// Connects. `connect(2)`; `IORING_OP_CONNECT` (5.5).
 ///
-/// A connect that is cancelled may still come about: close the socket, do not use it again. A unix socket is connected
-/// at once, or waits while the listener's backlog is full; that takes a thread, the kernel's or one of the blocking
-/// pool.
+/// A connect that is cancelled may still succeed: close the socket, do not use it again. A unix socket is connected at
+/// once, or waits while the listener's backlog is full; waiting uses a thread of the kernel's or of the blocking pool.
 #[derive(Debug)]
 pub struct Connect {
     /// The socket.
     pub fd: SharedFd,
     /// To whom.
     pub address: SocketAddress,
-    /// [`call::socket`](crate::call::socket) made it, and nobody else uses it yet. So it may be made non-blocking for
-    /// the moment of the system call, which is how it connects where no ring does; otherwise a blocking socket takes a
-    /// thread of the blocking pool, which cannot be cancelled.
+    /// Whether the socket was made by [`call::socket`](crate::call::socket) and nothing else uses it yet. If so, the
+    /// fallback may make it non-blocking during the system call; otherwise connecting a blocking socket uses a thread
+    /// of the blocking pool, which cannot be cancelled.
     pub ours: bool,
 }
 
@@ -428,15 +427,15 @@ impl Op for Connect {
     }
 }
 
-/// Takes a connection. `accept4(2)`, close-on-exec; `IORING_OP_ACCEPT` (5.5).
+/// Accepts a connection. `accept4(2)`, close-on-exec; `IORING_OP_ACCEPT` (5.5).
 ///
-/// Returns the connection and who connected. The kernel may complete it although it was cancelled: `abandon` closes
-/// that connection, so let a handle own the op, as `net` does, and it waits for the next caller instead.
+/// Returns the connection and the peer's address. The kernel may complete an accept although it was cancelled:
+/// `abandon` closes that connection. To keep it for the next caller, let a handle own the op, as `net` does.
 #[derive(Debug)]
 pub struct Accept {
     /// The listener.
     pub fd: SharedFd,
-    /// Where the kernel writes who connected.
+    /// Where the kernel writes the peer's address.
     pub peer: SocketAddress,
 }
 
@@ -459,10 +458,10 @@ impl Op for Accept {
     }
 }
 
-/// Takes connections, one reply each. `IORING_OP_ACCEPT` with `IORING_ACCEPT_MULTISHOT` (5.19).
+/// Accepts connections, one reply each. `IORING_OP_ACCEPT` with `IORING_ACCEPT_MULTISHOT` (5.19).
 ///
-/// Who connected is not told: ask [`call::name`](crate::call::name). It can end at any time without an error; then ask
-/// again.
+/// The peers' addresses are not returned: ask [`call::name`](crate::call::name). It can end at any time without an
+/// error; then start it again.
 #[derive(Debug)]
 pub struct AcceptMany {
     /// The listener.
@@ -491,7 +490,7 @@ impl StreamOp for AcceptMany {
 
 /// Receives into `buf`. `recv(2)`; `IORING_OP_RECV` (5.6).
 ///
-/// Returns how many bytes came, and the buffer; 0 is the end.
+/// Returns how many bytes were received, and the buffer; 0 is the end.
 #[derive(Debug)]
 pub struct Recv<B> {
     /// The socket.
@@ -530,11 +529,12 @@ impl<B: IoBufMut> Op for Recv<B> {
 
 /// Sends from `buf`. `send(2)` with `MSG_NOSIGNAL`; `IORING_OP_SEND` (5.6).
 ///
-/// Returns how many bytes went out, and the buffer. With `whole` fewer than it holds means that the connection broke.
+/// Returns how many bytes were sent, and the buffer. With `whole`, fewer bytes than the buffer holds mean that the
+/// connection broke.
 ///
-/// One case wants care: between unix sockets of datagrams that are not each other's peers, a ring sends an **empty**
-/// datagram when it had to wait for room (seen on Linux 6.18, which drops at the first try what it should send at the
-/// second), and says 0. There wait with [`Poll`](super::ready::Poll), and send with `DONTWAIT`.
+/// Beware of one case: between unix datagram sockets that are not each other's peers, a ring that had to wait for room
+/// sends an **empty** datagram and returns 0 (seen on Linux 6.18, which loses the contents at the first try). In that
+/// case wait with [`Poll`](super::ready::Poll), and send with `DONTWAIT`.
 #[derive(Debug)]
 pub struct Send<B> {
     /// The socket.

@@ -9,12 +9,12 @@ use super::FileRequest;
 use crate::fd::Fd;
 use crate::op::{OnDrop, Op, Reply, Request};
 
-/// Closes a descriptor, and says what the file system said. `close(2)`.
+/// Closes a descriptor, and returns the error of closing. `close(2)`.
 ///
 /// # Errors
 ///
-/// They are real (EIO, ENOSPC and EDQUOT of network file systems) and final: the descriptor is gone whatever is
-/// answered. Without a ring the error cannot be had, since std closes silently.
+/// They are real (EIO, ENOSPC and EDQUOT of network file systems) and final: the descriptor is closed in any case.
+/// Without a ring the error is not available, since std closes silently.
 ///
 /// # Cancel safety
 ///
@@ -42,8 +42,9 @@ pub struct Close {
     fd: Closing,
 }
 
-/// A descriptor on its way to be closed. Whoever services the request takes it out, except a ring, whose kernel closes
-/// the number: from then on it may be a stranger's, so nobody closes it again, whatever becomes of the op.
+/// A descriptor that is being closed. The driver that services the request takes it out, except a ring, where the
+/// kernel closes the number: after that the number may belong to another file, so it is never closed again, whatever
+/// happens to the op.
 #[derive(Debug)]
 pub struct Closing {
     fd: Option<Fd>,
@@ -89,7 +90,7 @@ impl Drop for Closing {
 }
 
 impl Close {
-    /// Closes `fd`, which nobody shares: that of a handle comes from
+    /// Closes `fd`, which must not be shared: the descriptor of a handle comes from
     /// [`SharedFd::try_into_fd`](crate::fd::SharedFd::try_into_fd).
     pub fn new(fd: impl Into<Fd>) -> Close {
         Close { fd: Closing::from(fd.into()) }
