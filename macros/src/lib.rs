@@ -1,7 +1,7 @@
 //! The attributes `#[runtime::main]` and `#[runtime::test]` of [gimmal-runtime](https://docs.rs/gimmal-runtime).
 //!
-//! Use them by their names in `runtime`, which re-exports them: the code they write calls back into that crate, and
-//! nothing here is of use without it.
+//! Use them by their names in `runtime`, which re-exports them: the code that they generate calls that crate, and
+//! nothing here is useful without it.
 //!
 //! ```text
 //!  #[runtime::test(driver = each)]   ─► options::Options ─┐
@@ -24,24 +24,24 @@ use crate::error::Error;
 use crate::function::Function;
 use crate::options::Options;
 
-/// Runs an `async fn` on a runtime of its own: the way into a program.
+/// Runs an `async fn` on a runtime of its own: the entry point of a program.
 ///
-/// The function stays what it was to its callers, except that it is no longer `async` and returns
-/// `impl Termination`. It starts a runtime on the calling thread, runs the body on it, and shuts the runtime down.
-/// A runtime that cannot start says why on standard error and ends the program with status 1, whatever the function
-/// returns. Most often the function is `main`, but any name will do.
+/// Callers see the same function, except that it is no longer `async` and returns `impl Termination`. It starts a
+/// runtime on the calling thread, runs the body on it, and shuts the runtime down. If the runtime cannot start, the
+/// reason is printed to standard error and the program ends with status 1, whatever the function returns. Usually the
+/// function is `main`, but it may have any name.
 ///
 /// What it returns must be a [`Termination`](std::process::Termination), as for a `main` without `async`. Other
-/// attributes, doc comments and the visibility stay as they are.
+/// attributes, doc comments and the visibility are kept.
 ///
 /// # Options
 ///
 /// | option | what it sets | when left out |
 /// | --- | --- | --- |
-/// | `driver = ring`, `fallback` or `auto` | who services I/O; see `runtime::Choice` | the builder's own default |
+/// | `driver = ring`, `fallback` or `auto` | which driver services I/O; see `runtime::Choice` | the builder's own default |
 /// | `cores = 4` | how many cores there are, 1 to 1024; the body runs on core 0, once; see `runtime::Builder::cores` | 1 |
 /// | `entries = 256` | how many requests the submission queue holds, 1 to 32768 | the builder's own default |
-/// | `crate = ::runtime` | the crate that the written code calls, for those who re-export it | `::runtime` |
+/// | `crate = ::runtime` | the crate that the generated code calls, if it is re-exported elsewhere | `::runtime` |
 ///
 /// # Examples
 ///
@@ -54,7 +54,7 @@ use crate::options::Options;
 /// }
 /// ```
 ///
-/// A program that is to run where io_uring is denied, and says so from the start:
+/// A program that always uses the fallback, for environments where io_uring is denied:
 ///
 /// ```
 /// #[runtime::main(driver = fallback, entries = 64)]
@@ -69,8 +69,8 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes an `async fn` a test: `#[test]`, with a runtime around it.
 ///
-/// Each test has a runtime to itself, and a watchdog that fails it when it takes too long. `#[ignore]`,
-/// `#[should_panic]`, doc comments and other attributes work as they do beside `#[test]`.
+/// Each test has its own runtime, and a watchdog that fails it if it takes too long. `#[ignore]`, `#[should_panic]`,
+/// doc comments and other attributes work as they do beside `#[test]`.
 ///
 /// # Options
 ///
@@ -80,11 +80,11 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `cores = 4` | how many cores there are, 1 to 1024; a simulated kernel's take turns on one thread | 1 |
 /// | `seeds = 100` | how many schedules a simulated test is tried with, from 1; `GIMMAL_SEED` and `GIMMAL_SEEDS` override it | 16 |
 /// | `watchdog = 60` | after how many seconds the test fails, from 1 | 60 |
-/// | `crate = ::runtime` | the crate that the written code calls, for those who re-export it | `::runtime` |
+/// | `crate = ::runtime` | the crate that the generated code calls, if it is re-exported elsewhere | `::runtime` |
 ///
 /// With `driver = each` the test becomes a module of its name with the three tests `ring`, `fallback` and `simulated`,
-/// so that each driver passes or fails on its own line. `seeds` goes with `simulated` and `each` only: elsewhere the
-/// schedule is the kernel's, and the test runs once.
+/// so that each driver passes or fails on its own line. `seeds` is allowed with `simulated` and `each` only: on other
+/// drivers the schedule is the kernel's, and the test runs once.
 ///
 /// # Examples
 ///

@@ -1,8 +1,9 @@
-//! A kernel in memory, to test programs on: every order of events and every fault, replayable from one number.
+//! A simulated kernel in memory, for testing programs: every order of events and every fault can be replayed from one
+//! number.
 //!
 //! [`Builder::simulated`](crate::Builder::simulated) builds a runtime on it, and `#[runtime::test(driver = simulated,
-//! seeds = 1000)]` runs a test with many seeds. Within, [`world`] is the handle to the other side: connect to the
-//! program under test, send, cut the network or the power, look at files and descriptors.
+//! seeds = 1000)]` runs a test with many seeds. In it, [`world`] is the handle to the other side: connect to the
+//! program under test, send, cut the network or the power, inspect files and descriptors.
 //!
 #![doc = include_str!("simulated/guide.md")]
 
@@ -11,11 +12,11 @@ pub use crate::driver::simulated::handle::{
 };
 pub use crate::driver::simulated::{Fault, Faults};
 
-/// The world that this core's simulated kernel makes.
+/// Returns the world of this core's simulated kernel.
 ///
 /// # Panics
 ///
-/// Outside a runtime, and in one whose driver is not simulated.
+/// Outside a runtime, and in a runtime whose driver is not simulated.
 ///
 /// # Examples
 ///
