@@ -73,10 +73,10 @@ pub(crate) fn not_utf8() -> io::Error {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future may leave the file created, truncated, or with a part of `contents`. What was in flight then, the
-/// truncation or a write of at most 256 KiB, still happens, and may happen after whatever the program does with the same
-/// path in the meantime, because no handle is left that could wait for it. A program that may have to start again should
-/// write through a [`File`], whose next write waits, or to another name that it then [renames](crate::rename).
+/// Dropping the future may leave the file created, truncated, or with a part of `contents`. What was in flight then,
+/// the truncation or a write of at most 256 KiB, still happens, and may happen after whatever the program does with the
+/// same path in the meantime, because no handle is left that could wait for it. A program that may have to start again
+/// should write through a [`File`], whose next write waits, or to another name that it then [renames](crate::rename).
 ///
 /// # io_uring
 ///

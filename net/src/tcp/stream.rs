@@ -32,9 +32,9 @@ use crate::outbound::Sender;
 /// Reading and writing take `&self`, so one task can read while another writes, through an [`Rc`] or a
 /// [clone](TcpStream::try_clone). Dropping it closes the connection as soon as nothing is in flight: at once, in the
 /// core's next turn, or when the piece of a dropped [`write_owned`](TcpStream::write_owned) has been sent. If the peer
-/// takes nothing of that piece for 60 seconds, or for the socket's own `TCP_USER_TIMEOUT`, the connection is broken off;
-/// with a [linger time](TcpStream::set_linger) of zero that happens at once. So a peer that stops reading cannot keep a
-/// descriptor open for ever.
+/// takes nothing of that piece for 60 seconds, or for the socket's own `TCP_USER_TIMEOUT`, the connection is broken
+/// off; with a [linger time](TcpStream::set_linger) of zero that happens at once. So a peer that stops reading cannot
+/// keep a descriptor open for ever.
 ///
 /// # Examples
 ///

@@ -253,9 +253,9 @@ impl Builder {
         self
     }
 
-    /// Sets how many blocking jobs may queue for a thread, for all cores together. The default is 4096. Further jobs wait
-    /// in a line of their core's own, and the lines take turns as the queue gets room: the shorter the queue, the less a
-    /// core that floods the pool delays the others.
+    /// Sets how many blocking jobs may queue for a thread, for all cores together. The default is 4096. Further jobs
+    /// wait in a line of their core's own, and the lines take turns as the queue gets room: the shorter the queue, the
+    /// less a core that floods the pool delays the others.
     ///
     /// # Examples
     ///
