@@ -440,7 +440,7 @@ impl Traffic {
         }
         if reply.as_ref().is_err_and(|error| error.raw_os_error() == Some(Errno::IO.raw_os_error())) {
             self.has_lost_power.set(true);
-        } else {
+        } else if !self.has_lost_power.get() {
             self.offered.take();
         }
     }
