@@ -444,6 +444,7 @@ pub(super) fn parts<T, B>(result: BufResult<T, B>) -> (io::Result<T>, B) {
     }
 }
 
+#[inline]
 fn check_offset(offset: u64) -> io::Result<()> {
     if offset > OFFSET_MAX {
         return Err(io::Error::new(
