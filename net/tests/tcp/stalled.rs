@@ -46,6 +46,23 @@ async fn a_dropped_handle_gives_a_peer_that_reads_nothing_a_minute() {
     assert_eq!(read_to_its_end(&server).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
+/// Real kernels count likewise, by tcp(7); here the clock is simulated, so that the minutes pass at once.
+/// Catches: a minute that is counted from the drop of the handle, and cuts off a peer that is slow.
+#[runtime::test(driver = simulated, seeds = 20)]
+async fn a_peer_that_reads_something_has_its_minute_again() {
+    let (server, _none) = leave_a_piece(|_| ()).await;
+    let dropped = now();
+    sleep(Duration::from_secs(40)).await;
+    assert!(server.read(&mut [0; 1000]).await.unwrap() > 0);
+    sleep(Duration::from_secs(40)).await;
+    assert_eq!(runtime::metrics().in_flight, 2, "the piece, and the wait for room that `fill` began");
+    while runtime::metrics().in_flight > 0 {
+        sleep(Duration::from_secs(1)).await;
+    }
+    let took = now() - dropped;
+    assert!((100..103).contains(&took.as_secs()), "{took:?}");
+}
+
 /// Catches: a bound of ours in place of a shorter one; a bound that does not end the piece in flight.
 #[runtime::test(driver = each)]
 async fn a_dropped_handle_leaves_the_socket_the_bound_that_it_has() {

@@ -132,7 +132,7 @@ pub enum SocketOption {
     ReuseAddress(bool),
     /// `TCP_USER_TIMEOUT`: the connection ends with ETIMEDOUT when the peer has taken nothing of what waits for it for
     /// so long, in whole milliseconds and 24 days at most. Zero is the system's own bound, and that is none for a peer
-    /// which is there and does not read.
+    /// which is there and does not read. See tcp(7).
     UserTimeout(Duration),
 }
 

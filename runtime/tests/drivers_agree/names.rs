@@ -159,7 +159,7 @@ async fn sets_every_option_on_every_kind_of_descriptor(scene: Scene) {
     }
 }
 
-/// The option comes when the sender waits already, or before; and a peer that takes something has its time again.
+/// The option comes when the sender waits already, or before.
 async fn a_peer_that_takes_nothing_loses_the_connection(scene: Scene) {
     let timeout = SocketOption::UserTimeout(Duration::from_millis(300));
     for is_early in [true, false] {
